@@ -59,3 +59,23 @@ func (v Version) String() string {
 		return fmt.Sprintf("version 0x%04x", uint16(v))
 	}
 }
+
+// Record returns the version that stands in the header of records of v: TLS 1.3 calls itself TLS 1.2
+// there (RFC 8446, Section 5.1), and what has no records of this form gets SSL 3.0's.
+func (v Version) Record() Version {
+	switch {
+	case v >= TLS13:
+		return TLS12
+	case v < SSL30:
+		return SSL30
+	default:
+		return v
+	}
+}
+
+// IsGREASE reports whether v is a reserved value that clients send to keep servers tolerant
+// (RFC 8701): of cipher suites, extensions, groups, signature algorithms and versions alike.
+func IsGREASE(v uint16) bool { return v&0x0f0f == 0x0a0a && v>>8 == v&0xff }
+
+// Random is a hello's random value.
+type Random [32]byte
