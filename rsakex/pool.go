@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rsakex
+
+import (
+	"bytes"
+	"runtime"
+	"sync"
+)
+
+// DefaultQueue is how many requests wait in a Pool unless told otherwise: at a millisecond each on
+// one processor, a second's worth.
+const DefaultQueue = 1024
+
+// Pool opens premaster secrets in this process on a fixed number of goroutines, behind a bounded
+// queue.
+type Pool struct {
+	ring    *Ring
+	queue   chan job
+	workers sync.WaitGroup
+
+	mu     sync.RWMutex // held for reading while sending to queue
+	closed bool
+}
+
+type job struct {
+	request Request
+	settle  func([]byte, error)
+}
+
+// NewPool starts a pool. Zero or fewer workers means one a processor that Go may use, zero or fewer
+// places in the queue DefaultQueue. Close ends it.
+func NewPool(ring *Ring, workers, queue int) *Pool {
+	if workers <= 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	if queue <= 0 {
+		queue = DefaultQueue
+	}
+	p := &Pool{ring: ring, queue: make(chan job, queue)}
+	p.workers.Add(workers)
+	for range workers {
+		go p.work()
+	}
+	return p
+}
+
+func (p *Pool) work() {
+	defer p.workers.Done()
+	for j := range p.queue {
+		if p.isClosed() {
+			j.settle(nil, ErrClosed)
+			continue
+		}
+		j.settle(p.ring.open(&j.request))
+	}
+}
+
+func (p *Pool) isClosed() bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.closed
+}
+
+// MasterSecret queues the request and never blocks: when the queue is full the secret has already
+// failed, with ErrOverload, and after Close with ErrClosed. What was registered with [Secret.Then]
+// runs on the pool's goroutines.
+func (p *Pool) MasterSecret(q Request) *Secret {
+	q.EncryptedPremaster = bytes.Clone(q.EncryptedPremaster)
+	q.SessionHash = bytes.Clone(q.SessionHash)
+	s, settle := NewSecret()
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.closed {
+		return Failed(ErrClosed)
+	}
+	select {
+	case p.queue <- job{q, settle}:
+		return s
+	default:
+		return Failed(ErrOverload)
+	}
+}
+
+// Waiting returns how many requests are in the queue.
+func (p *Pool) Waiting() int { return len(p.queue) }
+
+// Close refuses new requests, answers those that wait with ErrClosed, and returns when the last
+// worker has ended. It may be called again, and must not be called from a function registered with
+// [Secret.Then].
+func (p *Pool) Close() {
+	p.mu.Lock()
+	if !p.closed {
+		p.closed = true
+		close(p.queue)
+	}
+	p.mu.Unlock()
+	p.workers.Wait()
+}

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rsakex
+
+import (
+	"crypto/sha256"
+	"sync"
+
+	"github.com/sightglass/sightglass/handshake"
+)
+
+// DefaultStoreLimit is how many sessions a Store keeps unless told otherwise.
+const DefaultStoreLimit = 100_000
+
+// Kind says by what a session is resumed.
+type Kind uint8
+
+// The kinds of resumption.
+const (
+	ByID     Kind = 1 + iota // a session ID (RFC 5246, Section 7.4.1.2)
+	ByTicket                 // a session ticket (RFC 5077)
+)
+
+// Session is what must be known to read a session that is resumed. It must not be modified once it
+// is in a Store.
+type Session struct {
+	Key     KeyID // the private key that opened it; zero: none did, and it is never written to a file
+	Secret  *Secret
+	Version handshake.Version
+	Suite   uint16
+	EMS     bool // extended master secret (RFC 7627)
+	// Who the peers were, which an abbreviated handshake does not repeat.
+	ServerLeaf   [32]byte // SHA-256 of the server's certificate; zero: not known
+	ClientChain  [][]byte // DER, leaf first; nil: none. It counts towards the store's memory.
+	ClientProven bool
+}
+
+// size is what an entry counts for, in bytes: the maps and structs around it, and the chain.
+func (s *Session) size() int {
+	n := entryOverhead
+	for _, der := range s.ClientChain {
+		n += len(der)
+	}
+	return n
+}
+
+const (
+	entryOverhead = 640
+	// bytesPerEntry bounds the memory of a store: this for each session of its limit. Client
+	// chains beyond it push out old sessions early.
+	bytesPerEntry = 1024
+	// shardedFrom is the limit from which a store is cut into shards.
+	shardedFrom = 4096
+	numShards   = 16
+)
+
+// Store keeps the secrets of sessions that may be resumed: the most recently used, up to a limit.
+// It is safe for concurrent use. Sessions are found by SHA-256 of kind and session ID or ticket; an
+// ID that two servers happen to choose means the later session, and the Finished check tells.
+type Store struct {
+	shards []shard
+	file   *storeFile // nil: in memory only
+}
+
+type storeKey [sha256.Size]byte
+
+// shard is one least-recently-used list with its index.
+type shard struct {
+	mu         sync.Mutex
+	index      map[storeKey]*entry
+	head       entry // sentinel of the ring: head.next is the most recently used
+	limit      int
+	bytes, max int
+}
+
+type entry struct {
+	key        storeKey
+	session    *Session
+	prev, next *entry
+}
+
+// NewStore returns a store for up to limit sessions; zero or less means DefaultStoreLimit.
+func NewStore(limit int) *Store {
+	if limit <= 0 {
+		limit = DefaultStoreLimit
+	}
+	n := 1
+	if limit >= shardedFrom {
+		n = numShards
+	}
+	s := &Store{shards: make([]shard, n)}
+	for i := range s.shards {
+		share := limit / n
+		if i < limit%n {
+			share++
+		}
+		s.shards[i].init(share)
+	}
+	return s
+}
+
+func (h *shard) init(limit int) {
+	h.index = make(map[storeKey]*entry)
+	h.head.prev, h.head.next = &h.head, &h.head
+	h.limit = limit
+	h.max = max(limit*bytesPerEntry, 1<<20)
+}
+
+func keyOf(kind Kind, id []byte) storeKey {
+	h := sha256.New()
+	h.Write([]byte{byte(kind)})
+	h.Write(id)
+	return storeKey(h.Sum(nil))
+}
+
+func (s *Store) shard(k storeKey) *shard { return &s.shards[int(k[0])%len(s.shards)] }
+
+// Put keeps a session under an ID or ticket, in the place of what was there. The Secret need not be
+// ready. An empty id is ignored.
+func (s *Store) Put(kind Kind, id []byte, session *Session) {
+	if len(id) == 0 {
+		return
+	}
+	k := keyOf(kind, id)
+	s.shard(k).put(k, session)
+	if s.file != nil {
+		s.file.put(k, session)
+	}
+}
+
+// Get returns the session of this ID or ticket, and makes it the most recently used.
+func (s *Store) Get(kind Kind, id []byte) (*Session, bool) {
+	if len(id) == 0 {
+		return nil, false
+	}
+	k := keyOf(kind, id)
+	return s.shard(k).get(k)
+}
+
+// Remove forgets a session.
+func (s *Store) Remove(kind Kind, id []byte) {
+	k := keyOf(kind, id)
+	session := s.shard(k).remove(k)
+	if session != nil && s.file != nil {
+		s.file.remove(k, session)
+	}
+}
+
+// Len returns how many sessions are kept.
+func (s *Store) Len() int {
+	n := 0
+	for i := range s.shards {
+		h := &s.shards[i]
+		h.mu.Lock()
+		n += len(h.index)
+		h.mu.Unlock()
+	}
+	return n
+}
+
+// Close flushes and closes the file of a store that has one, and reports whether all of it was
+// written. The store in memory goes on.
+func (s *Store) Close() error {
+	if s.file == nil {
+		return nil
+	}
+	return s.file.close()
+}
+
+func (h *shard) put(k storeKey, session *Session) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if e, ok := h.index[k]; ok {
+		h.drop(e)
+	}
+	e := &entry{key: k, session: session}
+	h.index[k] = e
+	h.front(e)
+	h.bytes += session.size()
+	for len(h.index) > h.limit || h.bytes > h.max {
+		h.drop(h.head.prev)
+	}
+}
+
+func (h *shard) get(k storeKey) (*Session, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	e, ok := h.index[k]
+	if !ok {
+		return nil, false
+	}
+	e.unlink()
+	h.front(e)
+	return e.session, true
+}
+
+func (h *shard) remove(k storeKey) *Session {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	e, ok := h.index[k]
+	if !ok {
+		return nil
+	}
+	h.drop(e)
+	return e.session
+}
+
+// oldestFirst returns the shard's entries, the least recently used first.
+func (h *shard) oldestFirst() []*entry {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := make([]*entry, 0, len(h.index))
+	for e := h.head.prev; e != &h.head; e = e.prev {
+		all = append(all, e)
+	}
+	return all
+}
+
+func (h *shard) front(e *entry) {
+	e.prev, e.next = &h.head, h.head.next
+	e.prev.next, e.next.prev = e, e
+}
+
+func (e *entry) unlink() { e.prev.next, e.next.prev = e.next, e.prev }
+
+func (h *shard) drop(e *entry) {
+	e.unlink()
+	delete(h.index, e.key)
+	h.bytes -= e.session.size()
+}
