@@ -13,7 +13,7 @@ import (
 )
 
 // RefreshInterval is the least time between two looks at a followed file.
-const RefreshInterval = 50 * time.Millisecond
+const RefreshInterval = 10 * time.Millisecond
 
 // maxRefresh bounds how many bytes one look reads, so that no lookup waits for long; the next look
 // goes on from there.
@@ -47,7 +47,7 @@ func follow(path string, now func() time.Time) (*Follower, error) {
 	if err != nil {
 		return nil, fmt.Errorf("key log: %w", err)
 	}
-	f := &Follower{secrets: NewSecrets(0), path: path, now: now, file: file, lastLook: now()}
+	f := &Follower{secrets: NewSecrets(0), path: path, now: now, file: file}
 	for more := true; more; {
 		if more, err = f.read(); err != nil {
 			file.Close()

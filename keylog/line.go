@@ -46,21 +46,41 @@ const (
 	maxSecretLen    = 1024 // a premaster of 8192-bit Diffie-Hellman, and any ECHConfig in use
 )
 
-// labels has the lengths that each label's ID and secret may have.
-var labels = map[Label]struct{ minID, maxID, minSecret, maxSecret int }{
-	RSA:                    {encryptedIDLen, encryptedIDLen, masterLen, masterLen}, // RFC 5246, Section 7.4.7.1
-	RSASessionID:           {1, maxSessionIDLen, masterLen, masterLen},
-	ClientRandom:           {randomLen, randomLen, masterLen, masterLen},
-	PMSClientRandom:        {randomLen, randomLen, 1, maxSecretLen},
-	ClientEarlyTraffic:     {randomLen, randomLen, 32, 48},
-	ClientHandshakeTraffic: {randomLen, randomLen, 32, 48},
-	ServerHandshakeTraffic: {randomLen, randomLen, 32, 48},
-	ClientTraffic:          {randomLen, randomLen, 32, 48},
-	ServerTraffic:          {randomLen, randomLen, 32, 48},
-	EarlyExporter:          {randomLen, randomLen, 32, 48},
-	Exporter:               {randomLen, randomLen, 32, 48},
-	ECHSecret:              {randomLen, randomLen, 1, maxSecretLen},
-	ECHConfig:              {randomLen, randomLen, 1, maxSecretLen},
+// rule is what a label asks of its ID and secret: lengths in bytes.
+type rule struct {
+	label        Label
+	minID, maxID int
+	secret       func(n int) bool
+}
+
+func isMaster(n int) bool    { return n == masterLen }
+func isTraffic(n int) bool   { return n == 32 || n == 48 } // SHA-256 or SHA-384
+func isPremaster(n int) bool { return n >= 1 && n <= maxSecretLen }
+
+var rules = [...]rule{
+	{RSA, encryptedIDLen, encryptedIDLen, isMaster}, // such a premaster has 48 bytes too (RFC 5246, Section 7.4.7.1)
+	{RSASessionID, 1, maxSessionIDLen, isMaster},
+	{ClientRandom, randomLen, randomLen, isMaster},
+	{PMSClientRandom, randomLen, randomLen, isPremaster},
+	{ClientEarlyTraffic, randomLen, randomLen, isTraffic},
+	{ClientHandshakeTraffic, randomLen, randomLen, isTraffic},
+	{ServerHandshakeTraffic, randomLen, randomLen, isTraffic},
+	{ClientTraffic, randomLen, randomLen, isTraffic},
+	{ServerTraffic, randomLen, randomLen, isTraffic},
+	{EarlyExporter, randomLen, randomLen, isTraffic},
+	{Exporter, randomLen, randomLen, isTraffic},
+	{ECHSecret, randomLen, randomLen, isPremaster},
+	{ECHConfig, randomLen, randomLen, isPremaster},
+}
+
+// ruleFor returns the number of a label's rule, or -1.
+func ruleFor(label Label) int {
+	for i := range rules {
+		if rules[i].label == label {
+			return i
+		}
+	}
+	return -1
 }
 
 // Line is one line of a key log.
@@ -115,24 +135,26 @@ func decode(label Label, id, secret []byte) (Line, error) {
 	if _, err := hex.Decode(l.Secret, secret); err != nil {
 		return Line{}, errors.New("the secret is not hexadecimal")
 	}
-	if err := l.check(); err != nil {
+	if _, err := l.check(); err != nil {
 		return Line{}, err
 	}
 	return l, nil
 }
 
-// check holds the line against its label.
-func (l Line) check() error {
-	want, ok := labels[l.Label]
-	switch {
-	case !ok:
-		return ErrUnknownLabel
-	case len(l.ID) < want.minID || len(l.ID) > want.maxID:
-		return fmt.Errorf("%s: an ID of %d bytes", l.Label, len(l.ID))
-	case len(l.Secret) < want.minSecret || len(l.Secret) > want.maxSecret:
-		return fmt.Errorf("%s: a secret of %d bytes", l.Label, len(l.Secret))
+// check holds the line against its label, and returns the number of the label's rule.
+func (l Line) check() (int, error) {
+	i := ruleFor(l.Label)
+	if i < 0 {
+		return i, ErrUnknownLabel
 	}
-	return nil
+	r := &rules[i]
+	if len(l.ID) < r.minID || len(l.ID) > r.maxID {
+		return i, fmt.Errorf("%s: an ID of %d bytes", r.label, len(l.ID))
+	}
+	if !r.secret(len(l.Secret)) {
+		return i, fmt.Errorf("%s: a secret of %d bytes", r.label, len(l.Secret))
+	}
+	return i, nil
 }
 
 // AppendTo appends the line as it stands in a key log, its end included.

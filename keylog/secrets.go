@@ -38,9 +38,9 @@ type Secrets struct {
 }
 
 type secretKey struct {
-	label Label
-	n     uint8
-	id    [maxSessionIDLen]byte // the longest ID is 32 bytes, as is a random
+	rule uint8
+	n    uint8
+	id   [maxSessionIDLen]byte // the longest ID is 32 bytes, as is a random
 }
 
 // NewSecrets returns an index for up to limit secrets; zero or less means DefaultLimit.
@@ -58,22 +58,20 @@ func Load(r io.Reader) (*Secrets, Report, error) {
 	return s, report, err
 }
 
-func keyFor(label Label, id []byte) (secretKey, bool) {
-	k := secretKey{label: label, n: uint8(len(id))}
-	if len(id) == 0 || len(id) > len(k.id) {
-		return k, false
-	}
+func keyFor(rule int, id []byte) secretKey {
+	k := secretKey{rule: uint8(rule), n: uint8(len(id))}
 	copy(k.id[:], id)
-	return k, true
+	return k
 }
 
 // Add keeps a line, in the place of an earlier one with the same label and ID, and reports whether
 // it did: a line that Parse would not have returned is ignored. It keeps l.Secret.
 func (s *Secrets) Add(l Line) bool {
-	k, ok := keyFor(l.Label, l.ID)
-	if !ok || l.check() != nil {
+	rule, err := l.check()
+	if err != nil {
 		return false
 	}
+	k := keyFor(rule, l.ID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, known := s.index[k]; !known {
@@ -96,10 +94,11 @@ func (s *Secrets) makeRoom(k secretKey) {
 
 // Lookup returns the secret of a label whose ID is a client random.
 func (s *Secrets) Lookup(label Label, clientRandom []byte) ([]byte, bool) {
-	k, ok := keyFor(label, clientRandom)
-	if !ok {
+	rule := ruleFor(label)
+	if rule < 0 || len(clientRandom) > maxSessionIDLen {
 		return nil, false
 	}
+	k := keyFor(rule, clientRandom)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	secret, ok := s.index[k]

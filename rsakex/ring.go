@@ -96,7 +96,9 @@ func (r *Ring) add(source string, certDER []byte, key *privateKey) error {
 		r.byLeaf[sha256.Sum256(certDER)] = len(r.pairs) - 1
 	}
 	if key != nil && r.byKey[key.id] == nil {
-		key.source = source
+		if key.source == "" {
+			key.source = source
+		}
 		r.byKey[key.id] = key
 		r.keys = append(r.keys, key)
 	}

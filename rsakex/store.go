@@ -194,6 +194,16 @@ func (h *shard) get(k storeKey) (*Session, bool) {
 	return e.session, true
 }
 
+// peek returns the session under k, or nil, and leaves the order as it is.
+func (h *shard) peek(k storeKey) *Session {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if e, ok := h.index[k]; ok {
+		return e.session
+	}
+	return nil
+}
+
 func (h *shard) remove(k storeKey) *Session {
 	h.mu.Lock()
 	defer h.mu.Unlock()
