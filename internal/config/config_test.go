@@ -88,6 +88,17 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+// TestPackagedExample keeps the file that the packages install readable.
+func TestPackagedExample(t *testing.T) {
+	s, err := Load(filepath.Join("..", "..", "packaging", "sightglass.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Output.EVE == "" || s.SessionStore == "" || s.Inline.Ports.Empty() {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestRefused(t *testing.T) {
 	tests := []struct{ name, text, says string }{
 		{"unknown key", "\n[inline]\nlisen = \"x\"\n", `f.toml:3: unknown key "inline.lisen"`},
