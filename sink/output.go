@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sink
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Output is a file or writer that takes the records of one sink.
+type Output struct {
+	path string
+	opt  Options
+	w    io.Writer
+	f    *os.File // nil: w is the caller's and is not closed
+}
+
+// Create opens the file at path for a sink, with mode 0600 if it is new; "-" is standard output. A
+// symbolic link is refused, except under /dev and /proc, where links stand for open files.
+func Create(path string, opt Options) (*Output, error) {
+	if path == "-" {
+		return NewOutput(os.Stdout, opt), nil
+	}
+	f, err := openFile(path, opt.Append)
+	if err != nil {
+		return nil, err
+	}
+	return &Output{path: path, opt: opt, w: f, f: f}, nil
+}
+
+// NewOutput returns an output over w, which is not closed. It cannot rotate.
+func NewOutput(w io.Writer, opt Options) *Output {
+	opt.RotateSize, opt.RotateTime = 0, 0
+	return &Output{path: "-", opt: opt, w: w}
+}
+
+// Path returns the path given to Create, "-" for a writer.
+func (o *Output) Path() string { return o.path }
+
+// Discard closes an output that was given to no sink.
+func (o *Output) Discard() error {
+	if o.f == nil {
+		return nil
+	}
+	return o.f.Close()
+}
+
+// start makes the queue that fills the output with records in the given shape.
+func (o *Output) start(s shape) *queue {
+	return newQueue(o.opt, newFileConsumer(o, s))
+}
+
+func openFile(path string, appending bool) (*os.File, error) {
+	flags := os.O_WRONLY | os.O_CREATE
+	if appending {
+		flags |= os.O_APPEND
+	}
+	if clean := filepath.ToSlash(filepath.Clean(path)); !strings.HasPrefix(clean, "/dev/") &&
+		!strings.HasPrefix(clean, "/proc/") {
+		flags |= noFollow
+	}
+	f, err := os.OpenFile(path, flags, 0o600)
+	if err != nil {
+		if fi, e := os.Lstat(path); e == nil && fi.Mode()&fs.ModeSymlink != 0 && flags&noFollow != 0 {
+			return nil, fmt.Errorf("output %s is a symbolic link: name the file it points to", path)
+		}
+		return nil, fmt.Errorf("output: %w", err)
+	}
+	if appending {
+		return f, nil
+	}
+	// Not O_TRUNC: it would fail on devices and pipes of some systems.
+	if fi, err := f.Stat(); err == nil && fi.Mode().IsRegular() {
+		if err := f.Truncate(0); err != nil {
+			return nil, errors.Join(fmt.Errorf("output: %w", err), f.Close())
+		}
+	}
+	return f, nil
+}
+
+// A shape is what makes a file of records.
+type shape interface {
+	// head appends what stands before the first record of a file.
+	head(dst []byte) []byte
+	// record appends one record and what must stand before it; first says that it is a file's first.
+	record(dst []byte, r record, first bool) []byte
+	// tail appends what stands after the last record of a file.
+	tail(dst []byte) []byte
+}
+
+// plain is the shape of files that are nothing but records.
+type plain struct{}
+
+func (plain) head(dst []byte) []byte                     { return dst }
+func (plain) record(dst []byte, r record, _ bool) []byte { return append(dst, r.data...) }
+func (plain) tail(dst []byte) []byte                     { return dst }
+
+// fileBuffer is how much a file consumer gathers for one write, in bytes.
+const fileBuffer = 256 << 10
+
+// fileConsumer writes records to a file or writer, always whole records in one write: a reader,
+// and what a kill leaves, sees no half of one.
+type fileConsumer struct {
+	o       *Output
+	shape   shape
+	buf     []byte
+	records int   // in the current file
+	size    int64 // of the current file with buf, without tail
+	begun   bool  // head is written or in buf
+	first   int64 // time of the file's first record
+	tailed  int64 // bytes of tail that stand at the end of a regular file
+	seek    bool  // the file is regular: the tail can be overwritten
+	number  int   // of the rotated files
+}
+
+func newFileConsumer(o *Output, s shape) *fileConsumer {
+	c := &fileConsumer{o: o, shape: s}
+	if o.f != nil {
+		if fi, err := o.f.Stat(); err == nil && fi.Mode().IsRegular() {
+			c.seek = !o.opt.Append
+			c.size = fi.Size()
+		}
+	}
+	return c
+}
+
+func (c *fileConsumer) begin(t int64) {
+	if c.begun {
+		return
+	}
+	c.begun, c.first = true, t
+	c.grow(c.shape.head(c.buf))
+}
+
+// grow takes the appended buffer.
+func (c *fileConsumer) grow(buf []byte) {
+	c.size += int64(len(buf) - len(c.buf))
+	c.buf = buf
+}
+
+func (c *fileConsumer) record(r record) error {
+	if c.full(r) {
+		if err := c.rotate(r); err != nil {
+			return err
+		}
+	}
+	if len(c.buf) > 0 && len(c.buf)+len(r.data) > fileBuffer {
+		if err := c.write(); err != nil {
+			return err
+		}
+	}
+	c.begin(r.time)
+	c.grow(c.shape.record(c.buf, r, c.records == 0))
+	c.records++
+	return nil
+}
+
+func (c *fileConsumer) full(r record) bool {
+	opt := &c.o.opt
+	if c.records == 0 && !(opt.Append && c.size > 0) {
+		return false
+	}
+	return opt.RotateSize > 0 && c.size+int64(len(r.data)) > opt.RotateSize ||
+		opt.RotateTime > 0 && c.begun && r.time-c.first >= int64(opt.RotateTime)
+}
+
+// write passes the buffer on. In a regular file it replaces the tail of the last flush.
+func (c *fileConsumer) write() error {
+	old, n := c.tailed, int64(len(c.buf))
+	var err error
+	if c.tailed = 0; old > 0 {
+		_, err = c.o.f.Seek(-old, io.SeekEnd)
+	}
+	if err == nil {
+		_, err = c.o.w.Write(c.buf)
+	}
+	if err == nil && n < old {
+		var end int64
+		if end, err = c.o.f.Seek(0, io.SeekCurrent); err == nil {
+			err = c.o.f.Truncate(end)
+		}
+	}
+	c.buf = c.buf[:0]
+	if err != nil {
+		return fmt.Errorf("output %s: %w", c.o.path, err)
+	}
+	return nil
+}
+
+// flush leaves a complete file behind where that is possible: a regular file gets its tail at once.
+func (c *fileConsumer) flush() error {
+	c.begin(0)
+	if len(c.buf) == 0 {
+		return nil
+	}
+	if c.seek {
+		return c.complete()
+	}
+	return c.write()
+}
+
+// complete writes the buffer and the tail.
+func (c *fileConsumer) complete() error {
+	n := len(c.buf)
+	c.buf = c.shape.tail(c.buf)
+	tail := int64(len(c.buf) - n)
+	if err := c.write(); err != nil {
+		return err
+	}
+	c.tailed = tail
+	return nil
+}
+
+func (c *fileConsumer) close() error {
+	var err error
+	if c.begin(0); !c.seek || len(c.buf) > 0 {
+		err = c.complete()
+	}
+	if c.o.f != nil {
+		err = errors.Join(err, c.o.f.Close())
+	}
+	return err
+}
+
+// rotate completes the file, puts it aside under a name of its first record's time, and begins a
+// new one under the old name.
+func (c *fileConsumer) rotate(r record) error {
+	if c.o.f == nil {
+		return nil
+	}
+	if err := c.close(); err != nil {
+		return err
+	}
+	t := c.first
+	if !c.begun {
+		t = r.time // a file continued from an earlier run
+	}
+	aside, err := c.aside(time.Unix(0, t).UTC())
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(c.o.path, aside); err != nil {
+		return fmt.Errorf("output: rotate: %w", err)
+	}
+	f, err := openFile(c.o.path, false)
+	if err != nil {
+		return err
+	}
+	c.o.f, c.o.w = f, f
+	c.begun, c.records, c.size, c.tailed, c.seek = false, 0, 0, 0, true
+	return nil
+}
+
+// aside returns a name that no file has: path "a.pcapng" gives "a-20240131T120000Z-0001.pcapng".
+func (c *fileConsumer) aside(t time.Time) (string, error) {
+	ext := filepath.Ext(c.o.path)
+	stem := strings.TrimSuffix(c.o.path, ext)
+	for range 1 << 16 {
+		c.number++
+		name := fmt.Sprintf("%s-%s-%04d%s", stem, t.Format("20060102T150405Z"), c.number, ext)
+		if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+			return name, nil
+		}
+	}
+	return "", fmt.Errorf("output: rotate %s: no free name", c.o.path)
+}

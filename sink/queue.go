@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sink
+
+import (
+	"encoding/binary"
+	"math"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Order says how records of different flows are ordered in one output. Records of one flow always
+// keep their order.
+type Order uint8
+
+// The orders.
+const (
+	// OrderNone writes records as they come.
+	OrderNone Order = iota
+	// OrderLive sorts by time what comes within two flush intervals.
+	OrderLive
+	// OrderAdvance sorts by time and flow, and holds records until Advance passes their time.
+	OrderAdvance
+)
+
+// Limits of a queue.
+const (
+	chunkSize     = 64 << 10
+	defaultBuffer = 8 << 20
+	defaultFlush  = 250 * time.Millisecond
+	maxFlush      = time.Second
+	maxShards     = 16
+	sweepChunks   = 8 // chunks taken between two looks at the watermark
+)
+
+// Options say how an output treats its writers and readers. The zero value suits live use.
+type Options struct {
+	// Lossless makes writers wait for a slow output. Otherwise what it misses is dropped and
+	// counted.
+	Lossless bool
+	// Order is the order of records of different flows.
+	Order Order
+	// Buffer bounds the memory, in bytes, between writers and output, ordering included. Zero is
+	// 8 MiB.
+	Buffer int
+	// FlushEvery is the longest time for which records stay in memory. Zero is 250 ms; over 1 s
+	// is 1 s.
+	FlushEvery time.Duration
+	// Append continues an existing file instead of replacing it.
+	Append bool
+	// RotateSize starts a new file before one would exceed it, in bytes. Zero: never.
+	RotateSize int64
+	// RotateTime starts a new file when a record is so much later than the file's first. Zero: never.
+	RotateTime time.Duration
+}
+
+// A record is one indivisible piece of output.
+type record struct {
+	time int64 // nanoseconds since 1970
+	flow uint64
+	tag  uint32 // the sink's own
+	data []byte
+}
+
+// A consumer takes records on the queue's own goroutine.
+type consumer interface {
+	// record takes one record; its data is only valid during the call, and may be changed.
+	record(r record) error
+	// flush makes all records visible.
+	flush() error
+	close() error
+}
+
+// A chunk is memory for records, each behind a frame: length, tag, time, flow.
+type chunk struct {
+	buf  []byte
+	live int // records held for ordering; only the queue's goroutine looks
+}
+
+const frameLen = 4 + 4 + 8 + 8
+
+// queue brings records from many flows to one consumer.
+//
+// Flows are spread over shards by their ID. A shard is a mutex around a memcpy into the shard's
+// current chunk; so two flows meet only when they share a shard, and for the time of a copy (about
+// 20 ns for a key log line, 60 ns for a full segment; see BenchmarkQueue). Full chunks go through
+// a channel that has room for all chunks there are, so handing one on never blocks; only getting
+// an empty one may, and no lock is held meanwhile.
+type queue struct {
+	opt     Options
+	c       consumer
+	shards  []shard
+	limit   int // chunks in existence at most
+	made    atomic.Int32
+	free    chan *chunk
+	full    chan *chunk
+	ctl     chan request
+	done    chan struct{}
+	dropped atomic.Uint64
+	mark    atomic.Int64 // watermark, set by advance
+	err     error        // first error; the goroutine's, published by done or a reply
+	once    sync.Once
+
+	// The goroutine's own.
+	heap   recordHeap
+	pinned int   // chunks that the heap refers to
+	taken  int   // chunks since the last sweep
+	newest int64 // latest time seen, OrderLive
+	ripe   int64 // newest as of the last tick
+	dirty  bool  // records since the last flush
+	seq    uint64
+}
+
+type shard struct {
+	mu     sync.Mutex
+	cur    *chunk
+	closed bool
+	_      [104]byte // a cache line pair of its own
+}
+
+type request struct {
+	reply chan error
+	close bool
+}
+
+// newQueue starts the queue's goroutine, which ends with close.
+func newQueue(opt Options, c consumer) *queue {
+	if opt.Buffer <= 0 {
+		opt.Buffer = defaultBuffer
+	}
+	if opt.FlushEvery <= 0 {
+		opt.FlushEvery = defaultFlush
+	}
+	opt.FlushEvery = min(opt.FlushEvery, maxFlush)
+	n := 1
+	for n < runtime.GOMAXPROCS(0)*2 && n < maxShards {
+		n *= 2
+	}
+	limit := max(opt.Buffer/chunkSize, 4*n+2*sweepChunks)
+	q := &queue{
+		opt: opt, c: c, limit: limit,
+		shards: make([]shard, n),
+		free:   make(chan *chunk, limit),
+		full:   make(chan *chunk, limit),
+		ctl:    make(chan request),
+		done:   make(chan struct{}),
+	}
+	q.mark.Store(math.MinInt64)
+	q.newest, q.ripe = math.MinInt64, math.MinInt64
+	go q.run()
+	return q
+}
+
+// put queues one record made of a, b and c. It copies them, allocates nothing and, without
+// Lossless, never waits.
+func (q *queue) put(t int64, flow uint64, tag uint32, a, b, c []byte) {
+	n := frameLen + len(a) + len(b) + len(c)
+	s := &q.shards[flow&uint64(len(q.shards)-1)]
+	s.mu.Lock()
+	ch := s.cur
+	if s.closed || ch == nil || cap(ch.buf)-len(ch.buf) < n {
+		if ch = q.turn(s, n); ch == nil {
+			s.mu.Unlock()
+			q.dropped.Add(1)
+			return
+		}
+	}
+	buf := binary.LittleEndian.AppendUint32(ch.buf, uint32(n-frameLen))
+	buf = binary.LittleEndian.AppendUint32(buf, tag)
+	buf = binary.LittleEndian.AppendUint64(buf, uint64(t))
+	buf = binary.LittleEndian.AppendUint64(buf, flow)
+	buf = append(append(append(buf, a...), b...), c...)
+	ch.buf = buf
+	s.mu.Unlock()
+}
+
+// turn gives the locked shard a chunk with room for n bytes, or returns nil: none is free, or the
+// queue is closed.
+func (q *queue) turn(s *shard, n int) *chunk {
+	for !s.closed {
+		if ch := s.cur; ch != nil {
+			if cap(ch.buf)-len(ch.buf) >= n {
+				return ch // another flow of this shard turned it while the lock was open
+			}
+			s.cur = nil
+			q.full <- ch
+		}
+		ch := q.empty()
+		if ch == nil {
+			if !q.opt.Lossless {
+				return nil
+			}
+			s.mu.Unlock()
+			ch = <-q.free
+			s.mu.Lock()
+		}
+		if s.closed || s.cur != nil {
+			q.free <- ch
+			continue
+		}
+		if cap(ch.buf) < n {
+			ch.buf = make([]byte, 0, n) // rare: one record larger than a chunk
+		}
+		s.cur = ch
+		return ch
+	}
+	return nil
+}
+
+// empty returns a free or new chunk, or nil.
+func (q *queue) empty() *chunk {
+	select {
+	case ch := <-q.free:
+		return ch
+	default:
+	}
+	if int(q.made.Add(1)) > q.limit {
+		q.made.Add(-1)
+		return nil
+	}
+	return &chunk{buf: make([]byte, 0, chunkSize)}
+}
+
+// recycle returns a chunk that nothing refers to.
+func (q *queue) recycle(ch *chunk) {
+	if cap(ch.buf) > chunkSize {
+		ch.buf = make([]byte, 0, chunkSize)
+	}
+	ch.buf = ch.buf[:0]
+	q.free <- ch
+}
+
+func (q *queue) advance(t time.Time) {
+	if q.opt.Order != OrderAdvance {
+		return
+	}
+	for n := t.UnixNano(); ; {
+		old := q.mark.Load()
+		if n <= old || q.mark.CompareAndSwap(old, n) {
+			return
+		}
+	}
+}
+
+func (q *queue) flush() error { return q.ask(false) }
+
+func (q *queue) close() error {
+	var err error
+	q.once.Do(func() { err = q.ask(true) })
+	return err
+}
+
+func (q *queue) ask(close bool) error {
+	r := request{reply: make(chan error, 1), close: close}
+	select {
+	case q.ctl <- r:
+		return <-r.reply
+	case <-q.done:
+		return q.err
+	}
+}
+
+// run is the queue's goroutine.
+func (q *queue) run() {
+	defer close(q.done)
+	tick := time.NewTicker(q.opt.FlushEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case ch := <-q.full:
+			q.take(ch)
+			q.sweep(false)
+		case <-tick.C:
+			q.sweep(true)
+			q.write(false)
+		case r := <-q.ctl:
+			if r.close {
+				q.finish()
+				r.reply <- q.err
+				return
+			}
+			q.sweep(true)
+			q.write(true)
+			r.reply <- q.err
+		}
+	}
+}
+
+// finish takes what is left, in order, and closes the consumer.
+func (q *queue) finish() {
+	for i := range q.shards {
+		s := &q.shards[i]
+		s.mu.Lock()
+		s.closed = true
+		s.mu.Unlock()
+	}
+	q.collect()
+	q.release(math.MaxInt64)
+	q.note(q.c.flush())
+	q.note(q.c.close())
+}
+
+// write makes all released records visible. Under OrderLive, all that were there before the last
+// tick are released first; with all set, every one is.
+func (q *queue) write(all bool) {
+	if q.opt.Order == OrderLive {
+		if all {
+			q.ripe = q.newest
+		}
+		if q.ripe != math.MinInt64 {
+			q.release(q.ripe + 1)
+		}
+		q.ripe = q.newest
+	}
+	if q.dirty {
+		q.dirty = false
+		q.note(q.c.flush())
+	}
+}
+
+// sweep applies the watermark and the memory bound. The watermark is read before the shards are
+// emptied: all it speaks for is then in the heap.
+func (q *queue) sweep(now bool) {
+	if q.opt.Order == OrderNone {
+		if now {
+			q.collect()
+		}
+		return
+	}
+	if !now && q.taken < sweepChunks {
+		return
+	}
+	mark := q.mark.Load()
+	q.collect()
+	q.taken = 0
+	if q.opt.Order == OrderAdvance {
+		q.release(mark)
+	}
+	// Whatever the order, writers must find chunks: the oldest go first.
+	for room := q.limit - len(q.shards) - sweepChunks - 2; q.pinned > room; {
+		q.deliver()
+	}
+}
+
+// collect takes all that writers had put before the call.
+func (q *queue) collect() {
+	for i := range q.shards {
+		s := &q.shards[i]
+		s.mu.Lock()
+		if s.cur != nil && len(s.cur.buf) > 0 {
+			q.full <- s.cur
+			s.cur = nil
+		}
+		s.mu.Unlock()
+	}
+	for range q.limit {
+		select {
+		case ch := <-q.full:
+			q.take(ch)
+		default:
+			return
+		}
+	}
+}
+
+// take hands a chunk's records on, or holds them for ordering.
+func (q *queue) take(ch *chunk) {
+	ordered := q.opt.Order != OrderNone
+	for off := 0; off < len(ch.buf); {
+		r, next := frame(ch.buf, off)
+		if ordered {
+			q.newest = max(q.newest, r.time)
+			q.seq++
+			q.heap.push(held{time: r.time, flow: r.flow, seq: q.seq, off: off, ch: ch})
+			ch.live++
+		} else {
+			q.give(r)
+		}
+		off = next
+	}
+	if ch.live > 0 {
+		q.pinned++
+		q.taken++
+		return
+	}
+	q.recycle(ch)
+}
+
+// frame returns the record at off and the offset of the next.
+func frame(buf []byte, off int) (record, int) {
+	h := buf[off : off+frameLen]
+	end := off + frameLen + int(binary.LittleEndian.Uint32(h))
+	return record{
+		tag:  binary.LittleEndian.Uint32(h[4:]),
+		time: int64(binary.LittleEndian.Uint64(h[8:])),
+		flow: binary.LittleEndian.Uint64(h[16:]),
+		data: buf[off+frameLen : end : end],
+	}, end
+}
+
+// release delivers the held records earlier than t.
+func (q *queue) release(t int64) {
+	for len(q.heap) > 0 && (q.heap[0].time < t || t == math.MaxInt64) {
+		q.deliver()
+	}
+}
+
+// deliver hands on the earliest held record.
+func (q *queue) deliver() {
+	h := q.heap.pop()
+	r, _ := frame(h.ch.buf, h.off)
+	q.give(r)
+	if h.ch.live--; h.ch.live == 0 {
+		q.pinned--
+		q.recycle(h.ch)
+	}
+}
+
+func (q *queue) give(r record) {
+	if q.err != nil {
+		q.dropped.Add(1)
+		return
+	}
+	q.dirty = true
+	if err := q.c.record(r); err != nil {
+		q.dropped.Add(1)
+		q.note(err)
+	}
+}
+
+// note keeps the consumer's first error: an output that failed once stays failed, and its records
+// count as dropped.
+func (q *queue) note(err error) {
+	if err != nil && q.err == nil {
+		q.err = err
+	}
+}

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sink
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sightglass/sightglass/session"
+)
+
+// lockedBuffer is a bytes.Buffer that a test may read while a sink writes.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+var epoch = time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC)
+
+func secrets(flow uint64, t time.Time, line string) *session.Event {
+	return &session.Event{
+		Kind: session.KindSecrets, Time: t, Flow: &session.Flow{ID: flow}, Data: []byte(line),
+	}
+}
+
+func TestKeyLogIsVisibleAfterFlush(t *testing.T) {
+	var out lockedBuffer
+	k := NewKeyLog(NewOutput(&out, Options{}))
+	k.Event(secrets(1, epoch, "CLIENT_RANDOM a b\n"))
+	k.Event(&session.Event{Kind: session.KindData, Flow: &session.Flow{ID: 1}, Data: []byte("no")})
+	if err := k.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); got != "CLIENT_RANDOM a b\n" {
+		t.Errorf("after Flush: %q", got)
+	}
+	k.Event(secrets(2, epoch, "CLIENT_RANDOM c d\n"))
+	if err := k.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); got != "CLIENT_RANDOM a b\nCLIENT_RANDOM c d\n" {
+		t.Errorf("after Close: %q", got)
+	}
+	k.Event(secrets(3, epoch, "late"))
+	if k.Dropped() != 1 {
+		t.Errorf("an event after Close: %d dropped, want 1", k.Dropped())
+	}
+	if err := k.Close(); err != nil {
+		t.Errorf("second Close: %v", err)
+	}
+}
+
+func TestOutputFlushesByItself(t *testing.T) {
+	r, w := io.Pipe()
+	k := NewKeyLog(NewOutput(w, Options{FlushEvery: time.Millisecond}))
+	k.Event(secrets(1, epoch, "x\n"))
+	buf := make([]byte, 2)
+	if _, err := io.ReadFull(r, buf); err != nil || string(buf) != "x\n" {
+		t.Errorf("read %q, %v", buf, err)
+	}
+	k.Close()
+}
+
+// gate is a writer that waits until it is opened.
+type gate struct {
+	open chan struct{}
+	n    int
+}
+
+func (g *gate) Write(p []byte) (int, error) {
+	<-g.open
+	g.n += bytes.Count(p, []byte{'\n'})
+	return len(p), nil
+}
+
+func TestSlowConsumerLosesAndCounts(t *testing.T) {
+	g := &gate{open: make(chan struct{})}
+	k := NewKeyLog(NewOutput(g, Options{Buffer: 1}))
+	const total = 40000
+	line := string(bytes.Repeat([]byte{'x'}, 999)) + "\n"
+	for i := range uint64(total) {
+		k.Event(secrets(i, epoch, line)) // returns: nothing waits for the gate
+	}
+	close(g.open)
+	if err := k.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if k.Dropped() == 0 || k.Dropped()+uint64(g.n) != total {
+		t.Errorf("%d written and %d dropped of %d", g.n, k.Dropped(), total)
+	}
+}
+
+func TestLosslessWaits(t *testing.T) {
+	for _, order := range []Order{OrderNone, OrderLive, OrderAdvance} {
+		g := &gate{open: make(chan struct{})}
+		k := NewKeyLog(NewOutput(g, Options{Buffer: 1, Lossless: true, Order: order}))
+		const workers, each = 8, 4000
+		line := string(bytes.Repeat([]byte{'x'}, 999)) + "\n"
+		var wg sync.WaitGroup
+		for w := range uint64(workers) {
+			wg.Go(func() {
+				for range each {
+					k.Event(secrets(w, epoch, line))
+				}
+			})
+		}
+		close(g.open)
+		wg.Wait()
+		if err := k.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if k.Dropped() != 0 || g.n != workers*each {
+			t.Errorf("order %d: %d written, %d dropped, want %d and 0", order, g.n, k.Dropped(), workers*each)
+		}
+	}
+}
+
+type failing struct{ left int }
+
+func (f *failing) Write(p []byte) (int, error) {
+	if f.left--; f.left < 0 {
+		return 0, errors.New("disk full")
+	}
+	return len(p), nil
+}
+
+func TestFailureIsStickyAndNeverBlocks(t *testing.T) {
+	k := NewKeyLog(NewOutput(&failing{left: 1}, Options{Lossless: true, Buffer: 1}))
+	k.Event(secrets(1, epoch, "a\n"))
+	if err := k.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	big := string(make([]byte, 50000))
+	for i := range uint64(1000) {
+		k.Event(secrets(i, epoch, big))
+	}
+	if err := k.Flush(); err == nil {
+		t.Error("Flush reports no error")
+	}
+	if k.Close() == nil || k.Dropped() == 0 {
+		t.Errorf("Close reports no error or nothing dropped (%d)", k.Dropped())
+	}
+}
+
+// TestOrderAdvance puts flows into an output from several goroutines in several ways and always
+// gets one and the same file.
+func TestOrderAdvance(t *testing.T) {
+	const flows, each = 20, 300
+	var want bytes.Buffer
+	for i := range each {
+		for f := range flows {
+			fmt.Fprintf(&want, "%d %d\n", i, f)
+		}
+	}
+	for workers := 1; workers <= 4; workers++ {
+		var out lockedBuffer
+		k := NewKeyLog(NewOutput(&out, Options{Order: OrderAdvance, Lossless: true}))
+		for base := 0; base < each; base += 50 {
+			var wg sync.WaitGroup
+			for w := range workers {
+				wg.Go(func() {
+					for f := w; f < flows; f += workers {
+						for i := base; i < base+50; i++ {
+							k.Event(secrets(uint64(f), epoch.Add(time.Duration(i)*time.Second), fmt.Sprintf("%d %d\n", i, f)))
+						}
+					}
+				})
+			}
+			wg.Wait()
+			k.Advance(epoch.Add(time.Duration(base+50) * time.Second))
+		}
+		if err := k.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if out.String() != want.String() {
+			t.Errorf("%d workers: output differs", workers)
+		}
+	}
+}
+
+func TestOrderAdvanceHoldsUntilTheMark(t *testing.T) {
+	var out lockedBuffer
+	k := NewKeyLog(NewOutput(&out, Options{Order: OrderAdvance, Lossless: true}))
+	k.Event(secrets(1, epoch.Add(2), "2\n"))
+	k.Event(secrets(2, epoch.Add(1), "1\n"))
+	k.Event(secrets(3, epoch.Add(3), "3\n"))
+	k.Advance(epoch.Add(3))
+	k.Advance(epoch) // never goes back
+	if err := k.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); got != "1\n2\n" {
+		t.Errorf("after Advance: %q", got)
+	}
+	k.Close()
+	if got := out.String(); got != "1\n2\n3\n" {
+		t.Errorf("after Close: %q", got)
+	}
+}
+
+func TestOrderLiveSortsWhatComesTogether(t *testing.T) {
+	var out lockedBuffer
+	k := NewKeyLog(NewOutput(&out, Options{Order: OrderLive}))
+	for i := range 100 {
+		k.Event(secrets(uint64(i), epoch.Add(time.Duration(99-i)), fmt.Sprintf("%02d\n", 99-i)))
+	}
+	if err := k.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	k.Close()
+	for i, line := range bytes.Fields([]byte(out.String())) {
+		if want := fmt.Sprintf("%02d", i); string(line) != want {
+			t.Fatalf("line %d is %s", i, line)
+		}
+	}
+}
+
+func TestQueueBoundsHeldRecords(t *testing.T) {
+	var out lockedBuffer
+	k := NewKeyLog(NewOutput(&out, Options{Order: OrderAdvance, Lossless: true, Buffer: 1}))
+	line := string(bytes.Repeat([]byte{'x'}, 1000))
+	for i := range uint64(20000) { // far more than the buffer, and no Advance
+		k.Event(secrets(i, epoch.Add(time.Duration(i)), line))
+	}
+	if n := int(k.q.made.Load()); n > k.q.limit {
+		t.Errorf("%d chunks, limit %d", n, k.q.limit)
+	}
+	k.Close()
+	if len(out.String()) != 20000*1000 {
+		t.Errorf("%d bytes written", len(out.String()))
+	}
+}
+
+func TestRecordHeap(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	var h recordHeap
+	for range 50 {
+		for i := range 200 {
+			h.push(held{time: int64(r.IntN(10)), flow: uint64(r.IntN(3)), seq: uint64(i)})
+		}
+		last := h.pop()
+		for len(h) > 0 {
+			next := h.pop()
+			if next.before(&last) {
+				t.Fatalf("%v after %v", next, last)
+			}
+			last = next
+		}
+	}
+}
+
+func TestRecordLargerThanChunk(t *testing.T) {
+	var out lockedBuffer
+	k := NewKeyLog(NewOutput(&out, Options{Lossless: true}))
+	big := bytes.Repeat([]byte("0123456789abcdef"), 3*chunkSize/16)
+	k.Event(secrets(1, epoch, "a\n"))
+	k.Event(secrets(1, epoch, string(big)))
+	k.Event(secrets(1, epoch, "b\n"))
+	k.Close()
+	if got := out.String(); got != "a\n"+string(big)+"b\n" {
+		t.Errorf("%d bytes written, differing", len(got))
+	}
+}
+
+func TestPutAllocatesNothing(t *testing.T) {
+	for _, order := range []Order{OrderNone, OrderLive} {
+		k := NewKeyLog(NewOutput(io.Discard, Options{Lossless: true, Order: order, FlushEvery: time.Second}))
+		e := secrets(7, epoch, string(make([]byte, 1400)))
+		fan := NewFan(k, k)
+		for range 20000 { // chunks and heap grow to their size first
+			fan.Event(e)
+		}
+		if n := testing.AllocsPerRun(5000, func() { fan.Event(e) }); n != 0 {
+			t.Errorf("order %d: %v allocations an event", order, n)
+		}
+		k.Close()
+	}
+}
+
+func TestFrame(t *testing.T) {
+	buf := binary.LittleEndian.AppendUint32(nil, 3)
+	buf = append(buf, make([]byte, frameLen-4)...)
+	buf = append(buf, "abc"...)
+	r, next := frame(buf, 0)
+	if string(r.data) != "abc" || next != len(buf) || cap(r.data) != 3 {
+		t.Errorf("frame: %q, next %d", r.data, next)
+	}
+}
+
+func BenchmarkQueue(b *testing.B) {
+	for _, n := range []int{100, 1460} {
+		b.Run(fmt.Sprintf("%d", n), func(b *testing.B) {
+			k := NewKeyLog(NewOutput(io.Discard, Options{}))
+			defer k.Close()
+			b.SetBytes(int64(n))
+			b.ReportAllocs()
+			var id uint64
+			var mu sync.Mutex
+			b.RunParallel(func(pb *testing.PB) {
+				mu.Lock()
+				id++
+				e := secrets(id, epoch, string(make([]byte, n)))
+				mu.Unlock()
+				for pb.Next() {
+					k.Event(e)
+				}
+			})
+		})
+	}
+}
