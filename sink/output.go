@@ -173,6 +173,9 @@ func (c *fileConsumer) full(r record) bool {
 // write passes the buffer on. In a regular file it replaces the tail of the last flush.
 func (c *fileConsumer) write() error {
 	old, n := c.tailed, int64(len(c.buf))
+	if n == 0 && old == 0 {
+		return nil // an empty write would wait on a pipe
+	}
 	var err error
 	if c.tailed = 0; old > 0 {
 		_, err = c.o.f.Seek(-old, io.SeekEnd)
