@@ -101,8 +101,8 @@ func readUnsigned(s *cryptobyte.String) (*big.Int, bool) {
 // addPKCS12 opens a PKCS #12 file, whose passphrase may be empty.
 func (c *contents) addPKCS12(der, passphrase []byte) error {
 	err := c.tryPKCS12(der, string(passphrase))
-	if errors.Is(err, pkcs12.ErrIncorrectPassword) && len(passphrase) > 0 {
-		err = c.tryPKCS12(der, "")
+	if err != nil && len(passphrase) > 0 && c.tryPKCS12(der, "") == nil {
+		return nil // a passphrase that was not needed
 	}
 	switch {
 	case err == nil:

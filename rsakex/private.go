@@ -155,7 +155,7 @@ func tryKey(key *rsa.PrivateKey, e *big.Int) error {
 	m := new(big.Int).SetBytes(em)
 	sealed := m.Exp(m, e, key.N).FillBytes(make([]byte, size))
 	var opened [premasterLen]byte
-	if err := rsa.DecryptPKCS1v15SessionKey(nil, key, sealed, opened[:]); err != nil {
+	if err := decryptSessionKey(key, sealed, opened[:]); err != nil {
 		if key.N.BitLen() < 1024 {
 			return fmt.Errorf("the RSA key has %d bits, and keys under 1024 bits are refused: set GODEBUG=rsa1024min=0 in the environment", key.N.BitLen())
 		}
@@ -179,9 +179,17 @@ func (k *privateKey) premaster(encrypted []byte) [premasterLen]byte {
 	ciphertext, ok := k.fit(encrypted)
 	// The error can only be about the key, which was tried, or about what fit has seen to; were
 	// there one, the random secret would stand.
-	_ = rsa.DecryptPKCS1v15SessionKey(nil, k.rsa, ciphertext, opened[:])
+	_ = decryptSessionKey(k.rsa, ciphertext, opened[:])
 	subtle.ConstantTimeCopy(ok, result[:], opened[:])
 	return result
+}
+
+// decryptSessionKey replaces premaster by what is sealed in ciphertext if that is well-formed and of
+// the same length, in constant time. It fails at once for a ciphertext that is not below the modulus
+// or longer, or a key that crypto/rsa refuses.
+func decryptSessionKey(key *rsa.PrivateKey, ciphertext, premaster []byte) error {
+	//lint:ignore SA1019 RSA key exchange is this function's one use: no better padding is on the wire
+	return rsa.DecryptPKCS1v15SessionKey(nil, key, ciphertext, premaster)
 }
 
 // fit returns a ciphertext of the modulus's length and below the modulus, since crypto/rsa answers
@@ -213,7 +221,7 @@ func less(a, b []byte) bool {
 }
 
 // String returns a placeholder.
-func (k *privateKey) String() string { return redacted }
+func (k privateKey) String() string { return redacted }
 
 // Format writes a placeholder, whatever the verb.
-func (k *privateKey) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
+func (k privateKey) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }

@@ -212,15 +212,12 @@ func (r *Ring) key(id KeyID) *privateKey {
 }
 
 // String returns a placeholder with the numbers of certificates and keys.
-func (r *Ring) String() string {
-	if r == nil {
-		return "key ring: empty"
-	}
+func (r Ring) String() string {
 	return fmt.Sprintf("key ring: %d certificates, %d private keys", len(r.byLeaf), len(r.keys))
 }
 
 // GoString returns the same as String.
-func (r *Ring) GoString() string { return r.String() }
+func (r Ring) GoString() string { return r.String() }
 
 // Format writes the same as String, whatever the verb.
-func (r *Ring) Format(f fmt.State, _ rune) { io.WriteString(f, r.String()) }
+func (r Ring) Format(f fmt.State, _ rune) { io.WriteString(f, r.String()) }
