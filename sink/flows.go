@@ -2,11 +2,7 @@
 
 package sink
 
-import (
-	"sync"
-
-	"github.com/sightglass/sightglass/session"
-)
+import "sync"
 
 const flowShards = 64
 
@@ -28,29 +24,24 @@ func (t *flowTable[T]) get(id uint64) *T {
 	return v
 }
 
-// of returns the state of e's flow. It makes one when there is none, and forgets it with the
-// flow's last event, for which it is returned a last time.
-func (t *flowTable[T]) of(e *session.Event) *T {
-	s := &t.shards[e.Flow.ID%flowShards]
-	if e.Kind != session.KindEnd {
-		if v := t.get(e.Flow.ID); v != nil {
-			return v
-		}
-	}
+// put keeps the state of a flow.
+func (t *flowTable[T]) put(id uint64, v *T) {
+	s := &t.shards[id%flowShards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v := s.m[e.Flow.ID]
-	if v == nil {
-		v = new(T)
-	}
-	if e.Kind == session.KindEnd {
-		delete(s.m, e.Flow.ID)
-		return v
-	}
 	if s.m == nil {
 		s.m = make(map[uint64]*T)
 	}
-	s.m[e.Flow.ID] = v
+	s.m[id] = v
+}
+
+// of returns the state of a flow, a new one if there is none.
+func (t *flowTable[T]) of(id uint64) *T {
+	v := t.get(id)
+	if v == nil {
+		v = new(T)
+		t.put(id, v)
+	}
 	return v
 }
 

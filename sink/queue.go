@@ -267,6 +267,7 @@ func (q *queue) run() {
 	defer close(q.done)
 	tick := time.NewTicker(q.opt.FlushEvery)
 	defer tick.Stop()
+	q.note(q.c.flush()) // what stands before the first record is there at once
 	for {
 		select {
 		case ch := <-q.full:
