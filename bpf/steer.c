@@ -1,0 +1,587 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+
+//go:build ignore
+
+/*
+ * Steering: hands TCP packets that are on their way through the box to sockets of the box.
+ *
+ * What belongs to a connection that the box has is found by its addresses and ports, in either
+ * direction. A connection that begins goes to one of the listeners if the rules say so. Everything
+ * else goes on as if this program were not there. A packet that was handed over carries a mark, for
+ * the rule that routes it to the local host: without it IP would forward it.
+ */
+
+#define PULL 256
+
+#include "headers/packet.h"
+
+char _license[] SEC("license") = "Dual BSD/GPL";
+
+#define MAX_LISTENERS 64 /* of each family */
+#define MAX_RULES 16384
+#define MAX_ENTRIES (1 << 20)
+
+/* Set before loading. */
+const volatile __u32 mark;
+const volatile __u32 mark_mask;
+const volatile __u32 hash_seed;
+const volatile __u32 drop_without_listener;
+
+/* How many of the listeners' slots are in use. */
+volatile __u32 listeners_ipv4;
+volatile __u32 listeners_ipv6;
+
+/* IPv4 from slot 0 on, IPv6 from MAX_LISTENERS on. A listener that is closed leaves by itself. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKMAP);
+	__uint(max_entries, 2 * MAX_LISTENERS);
+	__type(key, __u32);
+	__type(value, __u64);
+} listeners SEC(".maps");
+
+/*
+ * One trie is one generation of the rules, whole: what is looked up by longest prefix is told apart
+ * by the table that stands before it. So a change is one write to `rules`, and no packet ever sees
+ * half of it.
+ */
+enum {
+	TABLE_OWN4 = 1, /* addresses of the box */
+	TABLE_OWN6,
+	TABLE_SERVERS4, /* rules by destination */
+	TABLE_SERVERS6,
+	TABLE_CLIENTS4, /* rules by source */
+	TABLE_CLIENTS6,
+	TABLE_PORTS, /* of a rule: its number, then the port in network byte order */
+};
+
+struct rule_key {
+	__u32 prefixlen; /* bits, those of the table counted */
+	__u32 table;
+	__u8 data[16];
+};
+
+#define RULE_EXCLUDE 1
+#define RULE_ANY_PORT 2
+
+struct rule {
+	__u32 number; /* zero: not counted */
+	__u32 flags;
+};
+
+struct rule_trie {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_ENTRIES);
+	__uint(key_size, sizeof(struct rule_key));
+	__uint(value_size, sizeof(struct rule));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct rule_trie);
+} rules SEC(".maps");
+
+/* New connections that a rule decided, by its number. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_RULES);
+	__type(key, __u32);
+	__type(value, __u64);
+} rule_counts SEC(".maps");
+
+enum total {
+	TOTAL_ESTABLISHED,
+	TOTAL_NEW,
+	TOTAL_COOKIE,
+	TOTAL_ICMP,
+	TOTAL_OWN,
+	TOTAL_EXCLUDED,
+	TOTAL_UNMATCHED,
+	TOTAL_MIDSTREAM,
+	TOTAL_NO_LISTENER,
+	TOTAL_FRAGMENT,
+	TOTAL_MALFORMED,
+	TOTAL_FAILED,
+	TOTALS,
+};
+
+struct count {
+	__u64 packets;
+	__u64 bytes;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, TOTALS);
+	__type(key, __u32);
+	__type(value, struct count);
+} totals SEC(".maps");
+
+/* Not zero while a tc program looks for a socket: the lookup would run steer_listener for nothing. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} looking SEC(".maps");
+
+/* The ends of a connection, in network byte order; of IPv4 addresses the first word. */
+struct flow {
+	__be32 client[4];
+	__be32 server[4];
+	__be16 client_port;
+	__be16 server_port;
+	__u32 family;
+};
+
+enum decision { STEER, EXCLUDED, UNMATCHED };
+
+struct verdict {
+	enum decision decision;
+	__u32 client_rule;
+	__u32 server_rule;
+};
+
+static __always_inline void count(struct __sk_buff *skb, enum total which)
+{
+	__u32 key = which;
+	struct count *c = bpf_map_lookup_elem(&totals, &key);
+
+	if (!c)
+		return;
+	c->packets++;
+	c->bytes += skb->len;
+}
+
+static __always_inline void count_rule(__u32 number)
+{
+	__u64 *n;
+
+	if (!number)
+		return;
+	n = bpf_map_lookup_elem(&rule_counts, &number);
+	if (n)
+		(*n)++;
+}
+
+static __always_inline void *current_rules(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&rules, &zero);
+}
+
+static __always_inline struct rule *find_network_rule(void *trie, __u32 table, const __be32 *address,
+						      __u32 family)
+{
+	struct rule_key key = { .table = table };
+
+	__builtin_memcpy(key.data, address, sizeof(key.data));
+	key.prefixlen = family == AF_INET ? 32 + 32 : 32 + 128;
+	return bpf_map_lookup_elem(trie, &key);
+}
+
+static __always_inline int has_port(void *trie, const struct rule *r, __be16 port)
+{
+	struct rule_key key = { .table = TABLE_PORTS, .prefixlen = 32 + 32 + 16 };
+
+	if (r->flags & RULE_ANY_PORT)
+		return 1;
+	__builtin_memcpy(key.data, &r->number, sizeof(r->number));
+	__builtin_memcpy(key.data + sizeof(r->number), &port, sizeof(port));
+	return bpf_map_lookup_elem(trie, &key) != 0;
+}
+
+static __always_inline int is_own(void *trie, const struct flow *f)
+{
+	__u32 table = f->family == AF_INET ? TABLE_OWN4 : TABLE_OWN6;
+
+	return find_network_rule(trie, table, f->server, f->family) != 0;
+}
+
+/* decide says what the rules say of a connection that begins. */
+static __always_inline void decide(void *trie, const struct flow *f, struct verdict *v)
+{
+	__u32 clients = f->family == AF_INET ? TABLE_CLIENTS4 : TABLE_CLIENTS6;
+	__u32 servers = f->family == AF_INET ? TABLE_SERVERS4 : TABLE_SERVERS6;
+	struct rule *client, *server;
+
+	v->decision = UNMATCHED;
+	v->client_rule = v->server_rule = 0;
+	server = find_network_rule(trie, servers, f->server, f->family);
+	if (!server || !has_port(trie, server, f->server_port))
+		return;
+	client = find_network_rule(trie, clients, f->client, f->family);
+	if (!client)
+		return;
+	if (client->flags & RULE_EXCLUDE) {
+		v->decision = EXCLUDED;
+		v->client_rule = client->number;
+		return;
+	}
+	v->server_rule = server->number;
+	if (server->flags & RULE_EXCLUDE) {
+		v->decision = EXCLUDED;
+		return;
+	}
+	v->client_rule = client->number;
+	v->decision = STEER;
+}
+
+static __always_inline __u32 mix(__u32 hash, __u32 word)
+{
+	hash = (hash ^ word) * 0x9E3779B1;
+	return hash ^ hash >> 15;
+}
+
+/* pick_listener spreads connections over the listeners: all packets of one go to the same. */
+static __always_inline struct bpf_sock *pick_listener(const struct flow *f)
+{
+	__u32 n = f->family == AF_INET ? listeners_ipv4 : listeners_ipv6;
+	__u32 base = f->family == AF_INET ? 0 : MAX_LISTENERS;
+	__u32 hash = hash_seed, slot, i;
+	struct bpf_sock *sk;
+
+	for (i = 0; i < 4; i++)
+		hash = mix(mix(hash, f->client[i]), f->server[i]);
+	hash = mix(hash, (__u32)f->client_port << 16 | f->server_port);
+	/* The next one steps in for one that is closed. */
+	for (i = 0; i < MAX_LISTENERS && i < n; i++) {
+		slot = base + (hash + i) % n;
+		sk = bpf_map_lookup_elem(&listeners, &slot);
+		if (sk)
+			return sk;
+	}
+	return 0;
+}
+
+static __always_inline void flow_of(const struct packet *p, struct flow *f)
+{
+	__builtin_memset(f, 0, sizeof(*f));
+	f->family = p->family;
+	if (p->family == AF_INET) {
+		f->client[0] = p->ip.v4.source;
+		f->server[0] = p->ip.v4.destination;
+	} else {
+		__builtin_memcpy(f->client, p->ip.v6.source, sizeof(f->client));
+		__builtin_memcpy(f->server, p->ip.v6.destination, sizeof(f->server));
+	}
+	f->client_port = p->tcp.source;
+	f->server_port = p->tcp.destination;
+}
+
+/*
+ * find_socket returns the socket of the box that a packet from client to server belongs to, with a
+ * reference; it may be one in the making or in TIME_WAIT.
+ */
+static __always_inline struct bpf_sock *find_socket(struct __sk_buff *skb, const struct flow *f)
+{
+	struct bpf_sock_tuple tuple = {};
+	__u32 zero = 0, size, *busy = bpf_map_lookup_elem(&looking, &zero);
+	struct bpf_sock *sk;
+
+	if (!busy)
+		return 0;
+	if (f->family == AF_INET) {
+		tuple.ipv4.saddr = f->client[0];
+		tuple.ipv4.daddr = f->server[0];
+		tuple.ipv4.sport = f->client_port;
+		tuple.ipv4.dport = f->server_port;
+		size = sizeof(tuple.ipv4);
+	} else {
+		__builtin_memcpy(tuple.ipv6.saddr, f->client, sizeof(f->client));
+		__builtin_memcpy(tuple.ipv6.daddr, f->server, sizeof(f->server));
+		tuple.ipv6.sport = f->client_port;
+		tuple.ipv6.dport = f->server_port;
+		size = sizeof(tuple.ipv6);
+	}
+	*busy = 1;
+	sk = bpf_skc_lookup_tcp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+	*busy = 0;
+	if (!sk)
+		return 0;
+	/* Any listener on that port, ssh on all addresses say: it is not for this connection. */
+	if (sk->state == BPF_TCP_LISTEN) {
+		bpf_sk_release(sk);
+		return 0;
+	}
+	return sk;
+}
+
+static __always_inline void set_mark(struct __sk_buff *skb)
+{
+	skb->mark = (skb->mark & ~mark_mask) | mark;
+}
+
+/* hand_over gives the packet to a socket, and the reference back. */
+static __always_inline int hand_over(struct __sk_buff *skb, struct bpf_sock *sk, enum total which,
+				     int otherwise)
+{
+	long err = bpf_sk_assign(skb, sk, 0);
+
+	bpf_sk_release(sk);
+	if (err) {
+		count(skb, TOTAL_FAILED);
+		return otherwise;
+	}
+	set_mark(skb);
+	count(skb, which);
+	return TC_ACT_UNSPEC;
+}
+
+/*
+ * is_unroutable asks whether the destination is one that the box does not forward to: an address of
+ * its own that user space has not told of yet, a broadcast, or nowhere. Where the interface does not
+ * forward at all there is no answer.
+ */
+static __always_inline int is_unroutable(struct __sk_buff *skb, const struct flow *f)
+{
+	struct bpf_fib_lookup fib = {
+		.family = f->family,
+		.l4_protocol = IPPROTO_TCP,
+		.sport = f->client_port,
+		.dport = f->server_port,
+		.ifindex = skb->ifindex,
+	};
+	long result;
+
+	__builtin_memcpy(fib.src, f->client, sizeof(fib.src));
+	__builtin_memcpy(fib.dst, f->server, sizeof(fib.dst));
+	result = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
+	return result >= BPF_FIB_LKUP_RET_BLACKHOLE && result <= BPF_FIB_LKUP_RET_NOT_FWDED;
+}
+
+/*
+ * steer_new judges a SYN. A socket in TIME_WAIT that had the same addresses takes it and lets it go to
+ * the listener that steer_listener names: one given a listener outright would have to wait for it.
+ */
+static __always_inline int steer_new(struct __sk_buff *skb, const struct flow *f, void *trie,
+				     struct bpf_sock *time_wait)
+{
+	int otherwise = drop_without_listener ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	enum total passed = TOTAL_UNMATCHED;
+	struct bpf_sock *sk;
+	struct verdict v;
+
+	decide(trie, f, &v);
+	if (v.decision == STEER && is_unroutable(skb, f)) {
+		passed = TOTAL_OWN;
+		goto pass;
+	}
+	count_rule(v.client_rule);
+	count_rule(v.server_rule);
+	if (v.decision != STEER) {
+		if (v.decision == EXCLUDED)
+			passed = TOTAL_EXCLUDED;
+		goto pass;
+	}
+	if (time_wait)
+		return hand_over(skb, time_wait, TOTAL_NEW, otherwise);
+	sk = pick_listener(f);
+	if (!sk) {
+		count(skb, TOTAL_NO_LISTENER);
+		return otherwise;
+	}
+	return hand_over(skb, sk, TOTAL_NEW, otherwise);
+pass:
+	if (time_wait)
+		bpf_sk_release(time_wait);
+	count(skb, passed);
+	return TC_ACT_UNSPEC;
+}
+
+/*
+ * steer_midstream judges a packet of a connection that the box does not have: it began before the box
+ * did, and goes on, or a listener under a flood keeps it as a cookie, which this packet brings back.
+ */
+static __always_inline int steer_midstream(struct __sk_buff *skb, struct packet *p,
+					   const struct flow *f, void *trie)
+{
+	__u32 header = p->family == AF_INET ? sizeof(p->ip.v4) : sizeof(p->ip.v6);
+	struct bpf_sock *sk;
+	struct verdict v;
+
+	if ((p->tcp.flags & (TCP_SYN | TCP_RST | TCP_ACK)) != TCP_ACK)
+		goto pass;
+	decide(trie, f, &v);
+	if (v.decision != STEER)
+		goto pass;
+	sk = pick_listener(f);
+	if (!sk)
+		goto pass;
+	if (!bpf_tcp_check_syncookie(sk, &p->ip, header, &p->tcp, sizeof(p->tcp)))
+		return hand_over(skb, sk, TOTAL_COOKIE, TC_ACT_UNSPEC);
+	bpf_sk_release(sk);
+pass:
+	count(skb, TOTAL_MIDSTREAM);
+	return TC_ACT_UNSPEC;
+}
+
+static __always_inline int steer_tcp(struct __sk_buff *skb, struct packet *p, int takes_new)
+{
+	void *trie = current_rules();
+	struct bpf_sock *sk;
+	struct flow f;
+	int begins;
+
+	if (!trie)
+		return TC_ACT_UNSPEC;
+	if (parse_tcp(skb, p) != PARSED) {
+		count(skb, TOTAL_MALFORMED);
+		return TC_ACT_UNSPEC;
+	}
+	flow_of(p, &f);
+	if (is_own(trie, &f)) {
+		count(skb, TOTAL_OWN);
+		return TC_ACT_UNSPEC;
+	}
+	begins = (p->tcp.flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
+	sk = find_socket(skb, &f);
+	if (sk) {
+		if (takes_new && begins && sk->state == BPF_TCP_TIME_WAIT)
+			return steer_new(skb, &f, trie, sk);
+		return hand_over(skb, sk, TOTAL_ESTABLISHED, TC_ACT_UNSPEC);
+	}
+	if (takes_new && begins)
+		return steer_new(skb, &f, trie, 0);
+	if (takes_new)
+		return steer_midstream(skb, p, &f, trie);
+	count(skb, begins ? TOTAL_UNMATCHED : TOTAL_MIDSTREAM);
+	return TC_ACT_UNSPEC;
+}
+
+/* is_icmp_error tells the messages that quote the packet they are about. */
+static __always_inline int is_icmp_error(__u32 family, __u8 type)
+{
+	if (family == AF_INET)
+		return type == 3 || type == 11 || type == 12; /* RFC 792 */
+	return type >= 1 && type <= 4; /* RFC 4443, Section 2.1 */
+}
+
+/*
+ * steer_icmp keeps errors about the box's connections in the box, although they are addressed to the
+ * peer whose address the box uses: without them no path MTU is ever found. The kernel finds the socket
+ * by the quoted packet; the mark is enough.
+ */
+static __always_inline int steer_icmp(struct __sk_buff *skb, struct packet *p)
+{
+	struct flow quoted, f;
+	struct bpf_sock *sk;
+	__u32 family = p->family;
+	__u8 icmp[8];
+
+	if (load(skb, &p->at, icmp, sizeof(icmp)) || !is_icmp_error(family, icmp[0]))
+		return TC_ACT_UNSPEC;
+	p->at.offset += sizeof(icmp);
+	if ((family == AF_INET ? parse_ipv4(skb, p) : parse_ipv6(skb, p)) != PARSED)
+		return TC_ACT_UNSPEC;
+	/* Eight bytes of it are all that must be quoted (RFC 792). */
+	if (p->protocol != IPPROTO_TCP || load(skb, &p->at, &p->tcp, 8))
+		return TC_ACT_UNSPEC;
+	flow_of(p, &quoted);
+	/* What the box sent is quoted; the socket is found by what comes to it. */
+	f = quoted;
+	__builtin_memcpy(f.client, quoted.server, sizeof(f.client));
+	__builtin_memcpy(f.server, quoted.client, sizeof(f.server));
+	f.client_port = quoted.server_port;
+	f.server_port = quoted.client_port;
+	sk = find_socket(skb, &f);
+	if (!sk)
+		return TC_ACT_UNSPEC;
+	bpf_sk_release(sk);
+	set_mark(skb);
+	count(skb, TOTAL_ICMP);
+	return TC_ACT_UNSPEC;
+}
+
+static __always_inline int steer(struct __sk_buff *skb, int takes_new)
+{
+	struct packet p = {};
+	enum parsed result;
+
+	/* What is for another host is only seen because the interface is promiscuous. */
+	if (skb->pkt_type != PACKET_HOST)
+		return TC_ACT_UNSPEC;
+	result = parse_network(skb, &p);
+	if (result == PARSED_OTHER)
+		return TC_ACT_UNSPEC;
+	if (result == PARSED_MALFORMED) {
+		count(skb, TOTAL_MALFORMED);
+		return TC_ACT_UNSPEC;
+	}
+	if (p.protocol == IPPROTO_TCP) {
+		if (result == PARSED)
+			return steer_tcp(skb, &p, takes_new);
+		count(skb, TOTAL_FRAGMENT);
+		return TC_ACT_UNSPEC;
+	}
+	if (result == PARSED && p.protocol == (p.family == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6))
+		return steer_icmp(skb, &p);
+	return TC_ACT_UNSPEC;
+}
+
+/* Towards clients: takes connections that begin, too. */
+SEC("tc")
+int steer_client(struct __sk_buff *skb)
+{
+	return steer(skb, 1);
+}
+
+/* Towards servers: takes only what belongs to connections that the box has. */
+SEC("tc")
+int steer_server(struct __sk_buff *skb)
+{
+	return steer(skb, 0);
+}
+
+/* Volatile, or the compiler computes the addresses of fields, which the verifier refuses. */
+static __always_inline void flow_of_lookup(const volatile struct bpf_sk_lookup *ctx, struct flow *f)
+{
+	f->family = ctx->family;
+	if (f->family == AF_INET) {
+		f->client[0] = ctx->remote_ip4;
+		f->server[0] = ctx->local_ip4;
+	} else {
+		f->client[0] = ctx->remote_ip6[0];
+		f->client[1] = ctx->remote_ip6[1];
+		f->client[2] = ctx->remote_ip6[2];
+		f->client[3] = ctx->remote_ip6[3];
+		f->server[0] = ctx->local_ip6[0];
+		f->server[1] = ctx->local_ip6[1];
+		f->server[2] = ctx->local_ip6[2];
+		f->server[3] = ctx->local_ip6[3];
+	}
+	f->client_port = ctx->remote_port;
+	f->server_port = bpf_htons(ctx->local_port);
+}
+
+/*
+ * steer_listener answers the kernel's own search for a listener: that of a socket in TIME_WAIT which
+ * makes way for a new connection, and that of a SYN which lost its socket on the way.
+ */
+SEC("sk_lookup")
+int steer_listener(struct bpf_sk_lookup *ctx)
+{
+	__u32 zero = 0, *busy = bpf_map_lookup_elem(&looking, &zero);
+	void *trie = current_rules();
+	struct bpf_sock *sk;
+	struct flow f = {};
+	struct verdict v;
+
+	if (!trie || !busy || *busy || ctx->protocol != IPPROTO_TCP)
+		return SK_PASS;
+	flow_of_lookup(ctx, &f);
+	if (is_own(trie, &f))
+		return SK_PASS;
+	decide(trie, &f, &v);
+	if (v.decision != STEER)
+		return SK_PASS;
+	sk = pick_listener(&f);
+	if (!sk)
+		return SK_PASS;
+	bpf_sk_assign(ctx, sk, 0);
+	bpf_sk_release(sk);
+	return SK_PASS;
+}
