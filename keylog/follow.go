@@ -98,6 +98,15 @@ func (f *Follower) Close() error {
 	return f.closeFile()
 }
 
+// String returns a placeholder with the number of secrets.
+func (f *Follower) String() string { return f.secrets.String() }
+
+// GoString returns the same as String.
+func (f *Follower) GoString() string { return f.String() }
+
+// Format writes the same as String, whatever the verb.
+func (f *Follower) Format(s fmt.State, _ rune) { io.WriteString(s, f.String()) }
+
 func (f *Follower) closeFile() error {
 	if f.file == nil {
 		return nil

@@ -100,9 +100,12 @@ var (
 	errForm = errors.New("not of the form LABEL ID SECRET")
 )
 
+// utf8BOM is what some editors put before the first line.
+var utf8BOM = []byte("\xef\xbb\xbf")
+
 // Parse reads one line, with or without its end. The result shares no memory with it.
 func Parse(line []byte) (Line, error) {
-	line = bytes.TrimSpace(line)
+	line = bytes.TrimSpace(bytes.TrimPrefix(line, utf8BOM))
 	if len(line) == 0 || line[0] == '#' {
 		return Line{}, ErrBlank
 	}
