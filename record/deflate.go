@@ -103,12 +103,9 @@ func (j *inflateJob) run(fragment, window []byte) (n int, err error) {
 	}
 }
 
-// remember appends plaintext to the window.
+// remember appends one record's plaintext, which is shorter than the window, to the window.
 func (f *inflater) remember(plaintext []byte) {
-	if len(plaintext) >= windowLen {
-		f.window = f.window[:0]
-		plaintext = plaintext[len(plaintext)-windowLen:]
-	} else if over := len(f.window) + len(plaintext) - windowLen; over > 0 {
+	if over := len(f.window) + len(plaintext) - windowLen; over > 0 {
 		f.window = slices.Delete(f.window, 0, over)
 	}
 	f.window = append(f.window, plaintext...)
