@@ -85,6 +85,7 @@ type Flow struct {
 	// VLAN and Interface are the feed's: where the flow was seen. Zero and empty when unknown.
 	VLAN      uint16
 	Interface string
+	NoSYN     bool // the feed did not see the connection begin
 
 	Outcome Outcome
 	Cause   Cause  // CauseNone unless Outcome is unread or partial

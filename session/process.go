@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package session
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/sightglass/sightglass/handshake"
+	"github.com/sightglass/sightglass/record"
+)
+
+// process takes one whole record. It returns false, and has changed nothing, if the record must
+// wait for a secret.
+func (s *Session) process(d *direction, at uint64, rec []byte) bool {
+	if d.v2 {
+		s.v2Hello(d, rec)
+		return true
+	}
+	typ, body := handshake.ContentType(rec[0]), rec[handshake.RecordHeaderLen:]
+	if !s.ready(d, typ, rec) {
+		return false
+	}
+	switch {
+	case d.mode == modeOff || d.mode == modeRest:
+	case s.tls13 != nil && typ == handshake.ContentChangeCipherSpec:
+		// For middleboxes only (RFC 8446, Appendix D.4).
+	case s.tls13 != nil && typ != handshake.ContentApplicationData:
+		s.content(d, typ, body) // not protected yet
+	case d.opener != nil:
+		s.protected(d, at, rec)
+	case s.earlyUnread(d, typ):
+	case s.lostChange(d, typ, rec):
+	default:
+		s.content(d, typ, body)
+	}
+	return true
+}
+
+// earlyUnread reports whether a record is early data of TLS 1.3 that nothing opens.
+func (s *Session) earlyUnread(d *direction, typ handshake.ContentType) bool {
+	n := s.neg
+	return n != nil && n.server == nil && n.hello != nil && n.hello.EarlyData &&
+		d.side == handshake.Client && typ == handshake.ContentApplicationData
+}
+
+// lostChange takes a protected record whose ChangeCipherSpec was in a hole.
+func (s *Session) lostChange(d *direction, typ handshake.ContentType, rec []byte) bool {
+	n := s.neg
+	if n == nil || !n.broken || n.server == nil || typ == handshake.ContentChangeCipherSpec {
+		return false
+	}
+	if n.keys == nil && (n.secret == nil || !s.derive(n)) || d.next == nil {
+		return false
+	}
+	buf := scratch.Get().(*[]byte)
+	defer scratch.Put(buf)
+	inner, plaintext, _, err := d.next.Clone().Resync((*buf)[:0], rec, maxWindow)
+	if err != nil {
+		return false
+	}
+	d.opener, d.next = d.next, nil
+	if inner, plaintext, _, err = d.opener.Resync((*buf)[:0], rec, maxWindow); err == nil {
+		s.flow.Records[d.side]++
+		s.content(d, inner, plaintext)
+	}
+	return true
+}
+
+// protected opens a record and takes what was in it.
+func (s *Session) protected(d *direction, at uint64, rec []byte) {
+	if d.side == handshake.Server && s.flight.held && at >= s.flight.at && s.flight.before == nil {
+		s.flight.before = d.opener.Clone()
+	}
+	buf := scratch.Get().(*[]byte)
+	defer scratch.Put(buf)
+	typ, plaintext, err := d.open((*buf)[:0], rec)
+	if err != nil {
+		typ, plaintext, err = s.openAnyway(d, (*buf)[:0], rec, err)
+	}
+	if err != nil {
+		s.openFailed(d, err)
+		return
+	}
+	s.flow.Records[d.side]++
+	s.content(d, typ, plaintext)
+}
+
+// open opens the next record, whose number may be unknown after a hole.
+func (d *direction) open(buf, rec []byte) (handshake.ContentType, []byte, error) {
+	if d.window == 0 {
+		return d.opener.Open(buf, rec)
+	}
+	typ, plaintext, _, err := d.opener.Resync(buf, rec, d.window)
+	d.window = 0
+	return typ, plaintext, err
+}
+
+// openFailed ends the reading at a record that no key of ours opens.
+func (s *Session) openFailed(d *direction, err error) {
+	if errors.Is(err, errRecordLost) {
+		return
+	}
+	n := s.neg
+	if n != nil {
+		s.forget(n)
+	}
+	if errors.Is(err, record.ErrMAC) || !errors.Is(err, record.ErrMalformed) {
+		s.fail(DecryptFailed, fmt.Sprintf("a record of the %v: %v", d.side, err))
+		return
+	}
+	s.fail(Malformed, fmt.Sprintf("a record of the %v: %v", d.side, err))
+}
+
+// content takes the plaintext of one record. b lives until the call returns.
+func (s *Session) content(d *direction, typ handshake.ContentType, b []byte) {
+	switch typ {
+	case handshake.ContentHandshake:
+		s.handshakeContent(d, b)
+	case handshake.ContentApplicationData:
+		s.applicationData(d, b)
+	case handshake.ContentChangeCipherSpec:
+		s.changeCipherSpec(d, b)
+	case handshake.ContentAlert:
+		s.alertContent(d, b)
+	case handshake.ContentHeartbeat:
+		// RFC 6520: keeps the connection alive, and says nothing.
+	default:
+		s.fail(Malformed, fmt.Sprintf("a record of the %v of type %d", d.side, typ))
+	}
+}
+
+func (s *Session) handshakeContent(d *direction, b []byte) {
+	d.messages.Push(b)
+	for d.mode != modeOff && d.mode != modeRest {
+		m, ok, err := d.messages.Next()
+		if err != nil {
+			s.fail(HandshakeTooLarge, fmt.Sprintf("a handshake message of the %v: %v", d.side, err))
+			return
+		}
+		if !ok {
+			return
+		}
+		s.message(d, m)
+	}
+}
+
+func (s *Session) applicationData(d *direction, b []byte) {
+	if d.opener == nil {
+		s.fail(Malformed, fmt.Sprintf("application data of the %v without protection", d.side))
+		return
+	}
+	if n := s.neg; n != nil && n.broken && n.keys != nil {
+		// The Finished messages may be among what was lost: then it is the MAC that proves the keys.
+		s.confirmed(n)
+		s.complete(n)
+	}
+	s.protectedData(d, b)
+}
+
+func (s *Session) alertContent(d *direction, b []byte) {
+	a, err := handshake.ParseAlert(b)
+	if err != nil {
+		s.fail(Malformed, fmt.Sprintf("an alert of the %v: %v", d.side, err))
+		return
+	}
+	s.alertEvent(d.side, a, false)
+	// A server that will not renegotiate says so and goes on (RFC 5246, Section 7.2.2).
+	if d.side == handshake.Server && a.Description == handshake.AlertNoRenegotiation && s.established {
+		s.neg = nil
+	}
+}
+
+// ready prepares the direction for its next record. It returns false while a secret is missing.
+func (s *Session) ready(d *direction, typ handshake.ContentType, rec []byte) bool {
+	n := s.neg
+	switch {
+	case d.opener == nil && s.earlyUnread(d, typ):
+		return s.readyEarly(n, d, rec)
+	case s.tls13 != nil:
+		return s.ready13(d, typ)
+	case n == nil || typ != handshake.ContentChangeCipherSpec:
+		return true
+	case n.server == nil:
+		return true // changeCipherSpec says what is wrong with it
+	case d.side == handshake.Server && !n.full && !n.judged:
+		s.resume(n)
+		if d.mode == modeOff || d.mode == modeRest {
+			return true
+		}
+	}
+	return n.keys != nil || s.derive(n)
+}
+
+// changeCipherSpec puts the negotiated keys in force (RFC 5246, Section 7.1).
+func (s *Session) changeCipherSpec(d *direction, b []byte) {
+	if len(b) != 1 || b[0] != 1 {
+		s.fail(Malformed, fmt.Sprintf("a malformed ChangeCipherSpec of the %v", d.side))
+		return
+	}
+	if d.next == nil || d.messages.Pending() > 0 {
+		s.fail(Malformed, fmt.Sprintf("a ChangeCipherSpec of the %v out of place", d.side))
+		return
+	}
+	d.opener, d.next = d.next, nil
+}
+
+// v2Hello takes an SSLv2-compatible CLIENT-HELLO (RFC 5246, Appendix E.2).
+func (s *Session) v2Hello(d *direction, rec []byte) {
+	d.v2 = false
+	hello, _, err := handshake.ParseV2ClientHello(append([]byte(nil), rec...))
+	if err != nil {
+		s.fail(Malformed, fmt.Sprintf("an SSLv2-compatible ClientHello: %v", err))
+		return
+	}
+	s.startHandshake(hello)
+}

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package session reads one TLS connection. Bytes of each direction and their time go in; a
+// verdict and events come out. It does no I/O, starts no goroutine and reads no clock, and gives
+// the same events for the same bytes however they are cut, whether a relay or a capture feeds it.
+package session
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/sightglass/sightglass/handshake"
+	"github.com/sightglass/sightglass/keylog"
+	"github.com/sightglass/sightglass/rsakex"
+)
+
+// Defaults for the bounds of a Config, in bytes.
+const (
+	// DefaultPrologueLimit is how much plaintext, of both sides together, may come before a
+	// ClientHello. Protocols that start TLS late do so within their first commands.
+	DefaultPrologueLimit = 64 << 10
+	// DefaultMaxHandshake bounds the messages of one handshake, both sides together: a chain of
+	// 64 KiB fits, and so do two.
+	DefaultMaxHandshake = 256 << 10
+	// DefaultMaxBacklog bounds what is queued while the private key is at work.
+	DefaultMaxBacklog = 256 << 10
+)
+
+// Config is shared by all sessions of a process and must not change while any of them lives.
+type Config struct {
+	Ring    *rsakex.Ring     // certificates and keys; nil: none
+	Keys    rsakex.Decrypter // the wall around the private key; nil: none
+	Store   *rsakex.Store    // resumption secrets; nil: resumed sessions are unknown
+	KeyLog  keylog.Source    // secrets that a peer logged; nil: none
+	Handler Handler          // takes the events; nil: none
+	// KeyLogGrows says that a secret which is not in KeyLog yet may still come: a flow waits for it.
+	KeyLogGrows bool
+
+	// MatchPublicKey compares the public key of the presented certificate, not the whole leaf.
+	MatchPublicKey bool
+	// Inline holds, judges and refuses; otherwise the engine only watches.
+	Inline bool
+	Policy Policy // inline only
+
+	PrologueLimit int // bytes; 0: DefaultPrologueLimit
+	MaxHandshake  int // bytes; 0: DefaultMaxHandshake
+	MaxBacklog    int // bytes; 0: DefaultMaxBacklog
+}
+
+func orDefault(n, fallback int) int {
+	if n > 0 {
+		return n
+	}
+	return fallback
+}
+
+// Session is the engine of one connection. It is not safe for concurrent use.
+type Session struct {
+	cfg  *Config
+	flow Flow
+	dir  [2]direction
+	ev   Event
+	now  time.Time
+
+	neg         *negotiation // the handshake in progress; nil before and after
+	established bool         // a first handshake was completed
+	prologue    int          // bytes of both sides before a ClientHello
+	tls13       *schedule13  // TLS 1.3 only
+
+	// Inline.
+	verdict Verdict
+	refusal *Refusal
+	flight  flight
+
+	// What waits for a secret.
+	waiting   *rsakex.Secret
+	waitsLog  bool
+	queue     []queued
+	queueSize int
+
+	ended bool
+}
+
+// New returns the engine of a flow whose ID, addresses and Start are set. It emits KindOpen.
+func New(cfg *Config, f Flow) *Session {
+	s := &Session{cfg: cfg, flow: f, now: f.Start}
+	s.dir[handshake.Client].side = handshake.Client
+	s.dir[handshake.Server].side = handshake.Server
+	limit := orDefault(cfg.MaxHandshake, DefaultMaxHandshake)
+	s.dir[0].messages.Limit = limit
+	s.dir[1].messages.Limit = limit
+	s.emit(KindOpen, handshake.Client)
+	return s
+}
+
+// Flow returns what is known of the connection. It is the session's own: read it between calls.
+func (s *Session) Flow() *Flow { return &s.flow }
+
+// HandshakeDone reports whether no handshake is in progress, so that no bound on its time applies:
+// before a ClientHello, and after an established, bypassed or failed one.
+func (s *Session) HandshakeDone() bool {
+	return s.neg == nil || s.flow.Cause != CauseNone || s.verdict == Bypass
+}
+
+// Feed takes the next bytes of one direction, as they came. It neither changes nor keeps b.
+func (s *Session) Feed(side handshake.Side, t time.Time, b []byte) {
+	if s.ended || len(b) == 0 {
+		return
+	}
+	s.now = t
+	d := &s.dir[side]
+	d.fed += uint64(len(b))
+	s.flow.Bytes[side] += uint64(len(b))
+	if s.waitsLog {
+		s.drain()
+	}
+	for len(b) > 0 {
+		switch d.mode {
+		case modeClear:
+			b = s.feedClear(d, b)
+		case modePlain:
+			s.plainData(side, b)
+			b = nil
+		case modeRecords:
+			b = s.feedRecords(d, b)
+		case modeHunt:
+			b = s.feedHunt(d, b)
+		case modeRest:
+			b = s.feedRest(d, b)
+		default:
+			b = nil
+		}
+	}
+	s.now = t
+	s.settle()
+}
+
+// CloseSide says that a side ended its direction in order, after all its bytes.
+func (s *Session) CloseSide(side handshake.Side, t time.Time) {
+	s.connectionEvent(KindFin, side, t)
+}
+
+// Reset says that a side broke the connection.
+func (s *Session) Reset(side handshake.Side, t time.Time) {
+	s.connectionEvent(KindReset, side, t)
+}
+
+func (s *Session) connectionEvent(k Kind, side handshake.Side, t time.Time) {
+	if s.ended {
+		return
+	}
+	s.now = t
+	d := &s.dir[side]
+	if d.mode == modeClear {
+		s.flushClear(d)
+	}
+	if d.mode == modeHunt {
+		s.endHunt(d)
+	}
+	if s.blocked() {
+		s.enqueue(queued{kind: queuedEvent, event: k, side: side, time: t})
+		return
+	}
+	s.emit(k, side)
+}
+
+// Fail stops the reading for a reason that the feed found.
+func (s *Session) Fail(c Cause, detail string, t time.Time) {
+	if s.ended {
+		return
+	}
+	s.now = t
+	s.fail(c, detail)
+}
+
+// End says that the feed is done with the flow. It emits KindEnd, once, and returns the flow.
+func (s *Session) End(t time.Time) *Flow {
+	if s.ended {
+		return &s.flow
+	}
+	s.now = t
+	s.finish()
+	s.conclude()
+	s.flow.End = t
+	s.now = t
+	s.emit(KindEnd, handshake.Client)
+	s.ended = true
+	s.release()
+	return &s.flow
+}
+
+// finish deals with what was still open when the flow ended.
+func (s *Session) finish() {
+	for i := range s.dir {
+		d := &s.dir[i]
+		switch d.mode {
+		case modeClear:
+			s.flushClear(d)
+		case modeHunt:
+			s.endHunt(d)
+		}
+	}
+	if s.waitsLog {
+		s.drain()
+	}
+	switch {
+	case s.waitsLog:
+		s.fail(s.neg.unread, s.neg.unreadDetail)
+	case s.waiting != nil:
+		s.fail(Overload, "the flow ended before the private key had opened it")
+	}
+	s.flushEvents()
+}
+
+// flushEvents emits the connection's own events that were queued behind records nobody can read.
+func (s *Session) flushEvents() {
+	for _, q := range s.queue {
+		if q.kind == queuedEvent {
+			s.now = q.time
+			s.emit(q.event, q.side)
+		}
+	}
+	s.dropQueue()
+}
+
+// conclude gives the flow its outcome, and its cause if it was not fully read.
+func (s *Session) conclude() {
+	f := &s.flow
+	lost := f.Gaps[0]+f.Gaps[1] > 0
+	switch {
+	case f.Cause == CauseNone && !f.TLS && f.NoSYN && s.protectedLooks():
+		f.Cause, f.Detail = Midstream, "the capture starts after the handshake"
+	case f.Cause == CauseNone && !f.TLS:
+		f.Cause, f.Detail = NotTLS, "no ClientHello was seen"
+	case f.Cause == CauseNone && lost:
+		f.Cause, f.Detail = PacketLoss, fmt.Sprintf("%d bytes were not captured", f.Gaps[0]+f.Gaps[1])
+	case f.Cause == CauseNone && !s.established && s.neg != nil && s.neg.unread != CauseNone:
+		// The connection ended before there was anything to read: what was judged still says most.
+		f.Cause, f.Detail = s.neg.unread, s.neg.unreadDetail
+	}
+	switch {
+	case f.Cause == CauseNone:
+		f.Outcome = OutcomeRead
+		if !s.established {
+			f.Detail = "the connection ended before its handshake did"
+		}
+	case s.established && f.Records[0]+f.Records[1] > 0:
+		f.Outcome = OutcomePartial
+	default:
+		f.Outcome = OutcomeUnread
+	}
+}
+
+// fail ends the reading of this flow. Only the first cause counts.
+func (s *Session) fail(c Cause, detail string) {
+	if s.flow.Cause != CauseNone {
+		return
+	}
+	if c == Malformed && s.flow.Gaps[0]+s.flow.Gaps[1] > 0 {
+		// Most likely it is the hole that makes it look so.
+		c, detail = PacketLoss, "after lost bytes: "+detail
+	}
+	s.flow.Cause, s.flow.Detail = c, detail
+	if s.refusesLater(c) {
+		return
+	}
+	states := s.states()
+	for i := range s.dir {
+		s.dir[i].stop()
+	}
+	s.flushEvents()
+	if s.cfg.Inline {
+		s.act(c, states)
+	}
+	s.neg = nil
+}
+
+// release lets go of all memory but the flow's.
+func (s *Session) release() {
+	for i := range s.dir {
+		s.dir[i].stop()
+	}
+	s.neg = nil
+	s.dropQueue()
+	s.flight = flight{}
+}
+
+func (s *Session) emit(k Kind, side handshake.Side) {
+	s.ev = Event{Kind: k, Side: side, Time: s.now, Flow: &s.flow}
+	s.send()
+}
+
+func (s *Session) send() {
+	if s.cfg.Handler != nil {
+		s.cfg.Handler.Event(&s.ev)
+	}
+	s.ev.Data = nil
+}
+
+// protectedData emits what was opened and verified.
+func (s *Session) protectedData(d *direction, b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	s.flow.Plaintext[d.side] += uint64(len(b))
+	early := s.tls13 != nil && s.tls13.level[d.side] == levelEarly
+	s.ev = Event{Kind: KindData, Side: d.side, Time: s.now, Flow: &s.flow, Data: b, Early: early}
+	s.send()
+}
+
+// plainData emits what was never protected.
+func (s *Session) plainData(side handshake.Side, b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	s.flow.Plaintext[side] += uint64(len(b))
+	s.ev = Event{Kind: KindData, Side: side, Time: s.now, Flow: &s.flow, Data: b, Clear: true}
+	s.send()
+}
+
+func (s *Session) gapEvent(side handshake.Side, n int) {
+	s.flow.Gaps[side] += uint64(n)
+	s.ev = Event{Kind: KindGap, Side: side, Time: s.now, Flow: &s.flow, Lost: n}
+	s.send()
+}
+
+func (s *Session) alertEvent(side handshake.Side, a handshake.Alert, injected bool) {
+	s.ev = Event{Kind: KindAlert, Side: side, Time: s.now, Flow: &s.flow, Alert: a, Injected: injected}
+	s.send()
+}
