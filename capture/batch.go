@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package capture
+
+import (
+	"sync/atomic"
+
+	"github.com/sightglass/sightglass/capture/pcapng"
+	"github.com/sightglass/sightglass/capture/reassembly"
+)
+
+// What is under way at once. The number of batches must not depend on the number of workers: what
+// one batch left decides about a later one.
+const (
+	numBatches = 16
+	batchBytes = 512 << 10
+	batchItems = 1024
+	// batchEvents bounds the events of one batch, in bytes, before they are merged.
+	batchEvents = 2 << 20
+)
+
+// itemKind says what a worker is to do.
+type itemKind uint8
+
+const (
+	itemPacket itemKind = iota
+	itemTick
+	itemFinish
+)
+
+// item is one thing for one worker to do.
+type item struct {
+	n     uint64 // number of the packet
+	time  int64  // of the events
+	clock int64  // for what is waited for
+	key   flowKey
+	seg   reassembly.Segment
+	iface string
+	vlan  uint16
+	dir   uint8
+	kind  itemKind
+	next  int32 // of the same worker's; -1: none
+}
+
+// pressure says how much less is kept of each flow, as powers of two.
+type pressure struct{ held, flows uint8 }
+
+// batch is a run of packets with what they cause.
+type batch struct {
+	seq      int
+	buf      []byte // the packets
+	items    []item
+	parts    []part // one for each worker
+	pressure pressure
+	read     int64 // bytes of the files, up to here
+	used     atomic.Int64
+
+	// Guarded by the gate.
+	left     int
+	complete bool
+}
+
+// part is one worker's share of a batch.
+type part struct {
+	head, tail int32 // of its items; -1: none
+	events     []record
+	flows      []flowState // what some events say of their flows
+	data       []byte      // what events carry
+	emitted    int         // events that were merged
+	held       int         // what the worker holds of segments, when it is done
+	open       int         // its flows
+
+	state parked // guarded by the gate
+	at    orderKey
+	pos   atomic.Uint64 // number of the packet that is being processed
+	_     [64]byte      // each worker writes its own cache lines
+}
+
+func newBatch(workers int) *batch {
+	return &batch{
+		buf:   make([]byte, max(batchBytes, pcapng.MinBuffer)),
+		items: make([]item, 0, batchItems+2*workers),
+		parts: make([]part, workers),
+	}
+}
+
+// reset makes the batch empty.
+func (b *batch) reset() {
+	clear(b.items) // what fragments were put together in
+	b.items = b.items[:0]
+	b.used.Store(0)
+	b.complete = false
+	for i := range b.parts {
+		p := &b.parts[i]
+		p.head, p.tail = -1, -1
+		p.clear()
+		p.state = running
+		p.pos.Store(0)
+	}
+}
+
+// add appends an item for a worker.
+func (b *batch) add(worker int) *item {
+	i := int32(len(b.items))
+	b.items = append(b.items, item{next: -1})
+	p := &b.parts[worker]
+	if p.tail < 0 {
+		p.head = i
+	} else {
+		b.items[p.tail].next = i
+	}
+	p.tail = i
+	return &b.items[i]
+}
+
+// maxKept is how much memory for events a part keeps for the next batch, in bytes.
+const maxKept = 1 << 20
+
+// clear empties the part's events.
+func (p *part) clear() {
+	clear(p.events)
+	p.events, p.emitted = p.events[:0], 0
+	clear(p.flows)
+	p.flows = p.flows[:0]
+	p.data = p.data[:0]
+	if cap(p.data) > maxKept {
+		p.data = nil
+	}
+	if cap(p.events) > maxKept/recordSize {
+		p.events = nil
+	}
+	if cap(p.flows) > maxKept/flowStateSize {
+		p.flows = nil
+	}
+}

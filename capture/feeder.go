@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package capture
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/sightglass/sightglass/capture/decap"
+	"github.com/sightglass/sightglass/capture/pcapng"
+	"github.com/sightglass/sightglass/capture/reassembly"
+)
+
+// tickEvery is how often, in nanoseconds of capture time, the flows learn that time has gone on.
+const tickEvery = 100e6
+
+// feeder reads packets into batches and deals their segments out.
+type feeder struct {
+	files   []pcapng.File
+	sel     *Selection
+	workers []*worker
+	gate    *gate
+	seed    uint64
+	bounds  Bounds
+	secrets func([]byte) // takes the secrets of files that can be read only once
+
+	free    chan *batch // in order
+	ordered chan *batch // to the merger
+	seq     int
+
+	dec      decap.Decoder
+	seg      decap.Segment
+	key      flowKey
+	n        uint64
+	clock    clock
+	nextTick int64
+	pressure pressure
+	used     int // bytes of the last batch that were used
+	read     int64
+	stats    *Stats
+	ends     []int64 // how far each file could be read
+	err      error
+}
+
+// run reads all files. It closes the workers' channels and the merger's when nothing more comes.
+func (f *feeder) run(ctx context.Context) {
+	defer close(f.ordered)
+	defer func() {
+		for _, w := range f.workers {
+			close(w.in)
+		}
+	}()
+	for _, file := range f.files {
+		if f.err = f.file(ctx, file); f.err != nil {
+			break
+		}
+	}
+	b := f.take()
+	for i := range f.workers {
+		*b.add(i) = item{kind: itemFinish, n: f.n + 1, time: f.clock.now, clock: f.clock.now, next: -1}
+	}
+	f.give(b)
+}
+
+// file reads one file. What is wrong with it becomes a warning, or with what was read of the other
+// files the error at the end; only when ctx ends are no further files read.
+func (f *feeder) file(ctx context.Context, file pcapng.File) error {
+	in, err := file.Open()
+	if err != nil {
+		f.stats.Warnings = append(f.stats.Warnings, err)
+		f.ends = append(f.ends, 0)
+		return nil
+	}
+	defer in.Close()
+	if !file.Again {
+		in.Secrets = func(kind uint32, b []byte) {
+			if kind == pcapng.SecretsTLS {
+				f.secrets(b)
+			}
+		}
+	}
+	before := f.read
+	for err == nil {
+		if err = ctx.Err(); err != nil {
+			break
+		}
+		b := f.take()
+		err = f.fill(b, in, file.Again)
+		f.read = before + in.Used()
+		f.give(b)
+	}
+	f.ends = append(f.ends, in.Offset())
+	if err == io.EOF {
+		return nil
+	}
+	if err == ctx.Err() {
+		return err
+	}
+	f.stats.Warnings = append(f.stats.Warnings, err)
+	return nil
+}
+
+// take returns the next batch of the ring, empty, and decides by the sums it comes back with.
+func (f *feeder) take() *batch {
+	b := <-f.free
+	held, open := 0, 0
+	for i := range b.parts {
+		held += b.parts[i].held
+		open += b.parts[i].open
+	}
+	f.pressure.held = adjust(f.pressure.held, held, f.bounds.Held)
+	f.pressure.flows = adjust(f.pressure.flows, open, f.bounds.Flows)
+	b.reset()
+	b.seq = f.seq
+	b.pressure = f.pressure
+	f.seq++
+	return b
+}
+
+// maxPressure is how often the bounds of a flow are halved.
+const maxPressure = 16
+
+// adjust raises the pressure while a sum is over its bound, and lowers it when it is well below.
+func adjust(p uint8, sum, bound int) uint8 {
+	switch {
+	case sum > bound && p < maxPressure:
+		return p + 1
+	case sum < bound/2 && p > 0:
+		return p - 1
+	}
+	return p
+}
+
+// give hands a batch to the workers that have a part in it, and to the merger.
+func (f *feeder) give(b *batch) {
+	b.read = f.read
+	f.gate.open(b)
+	for i := range b.parts {
+		if b.parts[i].head >= 0 {
+			f.workers[i].in <- b
+		}
+	}
+	f.ordered <- b
+}
+
+// fill reads packets into a batch until its buffer or its items are used up.
+func (f *feeder) fill(b *batch, in *pcapng.Input, whole bool) error {
+	// Where packets are small the items end before the buffer does, and what is left over has to be
+	// moved: read about as much as will be used.
+	size := min(max(f.used+f.used/4, in.Left(), pcapng.MinBuffer), len(b.buf))
+	in.Fill(b.buf[:size], whole)
+	start := in.Offset()
+	var p pcapng.Packet
+	for len(b.items) < batchItems {
+		err := in.Next(&p)
+		if err == pcapng.ErrFill {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		f.packet(b, &p)
+	}
+	f.used = int(in.Offset() - start)
+	if len(b.items) < batchItems {
+		f.used = len(b.buf)
+	}
+	return nil
+}
+
+// packet finds the segment in a packet and gives it to the worker whose flow it is.
+func (f *feeder) packet(b *batch, p *pcapng.Packet) {
+	f.n++
+	at := f.clock.at(p.Time)
+	f.stats.count(p, f.clock.now)
+	res := f.dec.Decode(uint16(p.Link), p.Data, p.Length, f.clock.now, &f.seg)
+	f.stats.Results[res]++
+	switch {
+	case res == decap.UnknownLink:
+		f.stats.unknownLink(uint16(p.Link))
+		return
+	case res != decap.TCP:
+		return
+	}
+	if f.clock.now >= f.nextTick || f.nextTick-f.clock.now > tickEvery {
+		f.tick(b)
+	}
+	dir := f.key.set(&f.seg)
+	if !f.sel.endpoints(&f.key) {
+		f.stats.Excluded++
+		return
+	}
+	it := b.add(int(f.key.hash(f.seed) % uint64(len(f.workers))))
+	it.n, it.time, it.clock, it.key, it.dir = f.n, at, f.clock.now, f.key, uint8(dir)
+	it.iface, it.vlan = p.Interface, f.seg.VLAN
+	it.seg = reassembly.Segment{
+		Seq: f.seg.Seq, Ack: f.seg.Ack, Flags: f.seg.Flags, Data: f.seg.Payload, Missing: f.seg.Missing,
+	}
+}
+
+func (f *feeder) tick(b *batch) {
+	first := f.nextTick == 0
+	f.nextTick = f.clock.now + tickEvery
+	if first {
+		return
+	}
+	for i := range f.workers {
+		it := b.add(i)
+		it.kind, it.n, it.time, it.clock = itemTick, f.n, f.clock.now, f.clock.now
+	}
+}
+
+// count counts a packet, for which the clock shows now: a time that is far off is no beginning or end.
+func (s *Stats) count(p *pcapng.Packet, now int64) {
+	if s.Packets == 0 || now < s.First.UnixNano() {
+		s.First = time.Unix(0, now)
+	}
+	if s.Packets == 0 || now > s.Last.UnixNano() {
+		s.Last = time.Unix(0, now)
+	}
+	s.Packets++
+	s.Bytes += uint64(len(p.Data))
+}
+
+func (s *Stats) unknownLink(link uint16) {
+	if s.Links == nil {
+		s.Links = make(map[uint16]uint64)
+	}
+	s.Links[link]++
+}
+
+// isCut reports whether an error is only that a file is not whole.
+func isCut(err error) bool { return errors.Is(err, pcapng.ErrCut) }

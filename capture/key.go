@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package capture
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+	"net/netip"
+
+	"github.com/sightglass/sightglass/capture/decap"
+)
+
+// flowKey names a connection: the lesser endpoint first, so that both directions have one key.
+type flowKey struct {
+	addr [2]decap.Addr
+	port [2]uint16
+}
+
+// set makes k the key of a segment and returns its direction: 0 from the first endpoint, 1 from the
+// second.
+func (k *flowKey) set(s *decap.Segment) int {
+	order := bytes.Compare(s.Src[:], s.Dst[:])
+	if order < 0 || order == 0 && s.SrcPort <= s.DstPort {
+		k.addr[0], k.addr[1], k.port[0], k.port[1] = s.Src, s.Dst, s.SrcPort, s.DstPort
+		return 0
+	}
+	k.addr[0], k.addr[1], k.port[0], k.port[1] = s.Dst, s.Src, s.DstPort, s.SrcPort
+	return 1
+}
+
+// endpoint returns an end of the connection.
+func (k *flowKey) endpoint(i int) netip.AddrPort {
+	return netip.AddrPortFrom(k.addr[i].Netip(), k.port[i])
+}
+
+// hash spreads flows. A seed that is not known outside keeps a sender from choosing where its go.
+func (k *flowKey) hash(seed uint64) uint64 {
+	h := seed
+	for i := range k.addr {
+		h = mix(h^binary.LittleEndian.Uint64(k.addr[i][:]), binary.LittleEndian.Uint64(k.addr[i][8:])^0x9e3779b97f4a7c15)
+	}
+	return mix(h^uint64(k.port[0])<<16^uint64(k.port[1]), 0xbf58476d1ce4e5b9)
+}
+
+func mix(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return hi ^ lo
+}

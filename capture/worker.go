@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package capture
+
+// worker reads the flows that are dealt out to it.
+type worker struct {
+	id    int
+	t     *tracker
+	rec   recorder
+	gate  *gate
+	batch *batch
+	in    chan *batch
+}
+
+func newWorker(id int, o *Options, bounds Bounds, g *gate) *worker {
+	w := &worker{id: id, gate: g, in: make(chan *batch, numBatches)}
+	cfg := *o.Session
+	cfg.Handler = &w.rec
+	w.t = newTracker(&cfg, bounds)
+	w.t.refs = true
+	w.rec.t = w.t
+	w.rec.full = func() { g.drain(w.rec.part, orderKey{w.t.n, w.t.sub}) }
+	if cfg.Store != nil && o.workers() > 1 {
+		w.t.turn = func() { g.turn(w.batch, w.rec.part, orderKey{w.t.n, w.t.sub}) }
+	}
+	return w
+}
+
+func (w *worker) run() {
+	for b := range w.in {
+		w.work(b)
+	}
+}
+
+// work does the worker's part of a batch.
+func (w *worker) work(b *batch) {
+	p := &b.parts[w.id]
+	w.batch = b
+	w.rec.batch, w.rec.part = b, p
+	w.t.apply(b.pressure)
+	for i := p.head; i >= 0; {
+		it := &b.items[i]
+		p.pos.Store(it.n)
+		if w.gate.waiters.Load() > 0 {
+			w.gate.passed()
+		}
+		switch it.kind {
+		case itemPacket:
+			w.t.packet(it)
+		case itemTick:
+			w.t.tick(it.n, it.clock)
+		case itemFinish:
+			w.t.finish(it.n, it.clock)
+		}
+		i = it.next
+	}
+	p.held, p.open = w.t.pool.Held, len(w.t.flows)
+	w.gate.leave(b, p)
+}
