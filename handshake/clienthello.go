@@ -184,11 +184,11 @@ func readRecordSizeLimit(s *cryptobyte.String, out *int) bool {
 }
 
 // MaxVersion returns the highest version offered: of supported_versions, which has the say where it
-// is there (RFC 8446, Section 4.2.1), or else Version.
+// is there (RFC 8446, Section 4.2.1), or else Version. Drafts of TLS 1.3 do not count.
 func (h *ClientHello) MaxVersion() Version {
 	best := Version(0)
 	for _, v := range h.SupportedVersions {
-		if !IsGREASE(uint16(v)) {
+		if v>>8 == 3 {
 			best = max(best, v)
 		}
 	}

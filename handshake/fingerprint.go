@@ -58,7 +58,7 @@ func (h *ClientHello) JA4() string {
 
 	b := make([]byte, 0, 36)
 	b = append(b, 't')
-	b = append(b, ja4Version(h.MaxVersion())...)
+	b = append(b, h.ja4Version()...)
 	if named {
 		b = append(b, 'd')
 	} else {
@@ -81,7 +81,18 @@ func (h *ClientHello) JA4() string {
 	return string(appendJA4Hash(append(b, '_'), text))
 }
 
-func ja4Version(v Version) string {
+// ja4Version returns the two characters for the highest number that is not GREASE: a draft's, too,
+// which has no characters of its own.
+func (h *ClientHello) ja4Version() string {
+	v := Version(0)
+	for _, offered := range h.SupportedVersions {
+		if !IsGREASE(uint16(offered)) {
+			v = max(v, offered)
+		}
+	}
+	if v == 0 {
+		v = h.Version
+	}
 	switch v {
 	case TLS13:
 		return "13"
