@@ -64,7 +64,7 @@ func explainOpen(err error) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return errors.New("no such file")
 	case errors.Is(err, fs.ErrPermission):
-		return errors.New("permission denied: make it readable for the user this program runs as")
+		return errors.New("permission denied: give it to the user this program runs as")
 	}
 	var path *fs.PathError
 	if errors.As(err, &path) {

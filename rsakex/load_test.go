@@ -272,7 +272,7 @@ func TestLoadUnreadable(t *testing.T) {
 	if err := os.Chmod(path, 0); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := LoadRing([]KeyFile{{Key: path}}); err == nil || !strings.Contains(err.Error(), "make it readable") {
+	if _, err := LoadRing([]KeyFile{{Key: path}}); err == nil || !strings.Contains(err.Error(), "give it to the user") {
 		t.Errorf("error %v", err)
 	}
 }

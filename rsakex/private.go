@@ -101,6 +101,7 @@ func (k *keyNumbers) check() error {
 // hasPrimes reports whether p and q are there and are the modulus's factors.
 func (k *keyNumbers) hasPrimes() bool {
 	return k.p != nil && k.q != nil && k.p.Cmp(one) > 0 && k.q.Cmp(one) > 0 &&
+		k.p.Cmp(k.n) < 0 && k.q.Cmp(k.n) < 0 &&
 		new(big.Int).Mul(k.p, k.q).Cmp(k.n) == 0
 }
 
@@ -159,7 +160,7 @@ func tryKey(key *rsa.PrivateKey, e *big.Int) error {
 		if key.N.BitLen() < 1024 {
 			return fmt.Errorf("the RSA key has %d bits, and keys under 1024 bits are refused: set GODEBUG=rsa1024min=0 in the environment", key.N.BitLen())
 		}
-		return errDamaged
+		return fmt.Errorf("the RSA private key cannot be used: %w", err)
 	}
 	if subtle.ConstantTimeCompare(opened[:], em[size-premasterLen:]) != 1 {
 		return errDamaged

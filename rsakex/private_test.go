@@ -123,7 +123,9 @@ func TestKeysRefused(t *testing.T) {
 	even := new(big.Int).Add(k.n, one)
 	huge := new(big.Int).Lsh(one, maxBits)
 	huge.Add(huge, one)
+	three := keyNumbers{e: big.NewInt(65537), p: big.NewInt(3), q: k.n, n: new(big.Int).Mul(k.n, big.NewInt(3))}
 	for name, k := range map[string]keyNumbers{
+		"a factor no prime":   three,
 		"nothing":             {},
 		"no modulus":          change(func(k *keyNumbers) { k.n = nil }),
 		"even modulus":        change(func(k *keyNumbers) { k.n = even }),

@@ -224,7 +224,7 @@ func TestStoreFileForeign(t *testing.T) {
 	}
 }
 
-// fill makes a store file of n sessions and returns its bytes.
+// fillStore makes a store file of n sessions and returns its bytes.
 func fillStore(t testing.TB, path string, ring *Ring, n int) []byte {
 	t.Helper()
 	s := openStore(t, path, ring, 0)
@@ -244,11 +244,11 @@ func TestStoreFileTorn(t *testing.T) {
 	data := fillStore(t, path, ring, n)
 	record := (len(data) - headerLen) / n
 	cuts := []int{0, 1, len(storeMagic), headerLen - 1, headerLen, headerLen + 1, headerLen + 4}
-	for c := len(data) - record; c <= len(data); c += 7 {
+	for c := len(data) - record; c <= len(data); c += record / 5 {
 		cuts = append(cuts, c)
 	}
 	for _, cut := range cuts {
-		for _, tail := range [][]byte{nil, make([]byte, 100), bytes.Repeat([]byte{0xff}, 100)} {
+		for _, tail := range [][]byte{nil, make([]byte, 100)} {
 			if cut < headerLen && tail != nil {
 				continue // not a torn file but another one
 			}
