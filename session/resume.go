@@ -37,6 +37,9 @@ func (s *Session) resumable(n *negotiation) *rsakex.Session {
 	if s.cfg.Store == nil {
 		return nil
 	}
+	if s.cfg.BeforeResume != nil {
+		s.cfg.BeforeResume()
+	}
 	if t := n.hello.SessionTicket; len(t) > 0 {
 		if session, ok := s.cfg.Store.Get(rsakex.ByTicket, t); ok && fits(session, n) {
 			return session

@@ -36,6 +36,10 @@ type Config struct {
 	// KeyLogGrows says that a secret which is not in KeyLog yet may still come: a flow waits for it.
 	KeyLogGrows bool
 
+	// BeforeResume, if set, is called before a session is looked up in Store. A feed that reads
+	// several flows at once waits in it for those whose bytes came earlier.
+	BeforeResume func()
+
 	// MatchPublicKey compares the public key of the presented certificate, not the whole leaf.
 	MatchPublicKey bool
 	// Inline holds, judges and refuses; otherwise the engine only watches.
