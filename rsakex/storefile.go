@@ -258,13 +258,17 @@ func (f *storeFile) writeNew(path string) (seals *storeSeals, size int64, record
 	if err := flush(); err != nil {
 		return nil, 0, 0, err
 	}
-	return seals, size, records, file.Sync()
+	return seals, size, records, syncFile(file)
 }
+
+// syncFile makes what was written last beyond a crash of the machine. Tests, which cannot see that,
+// do without.
+var syncFile = (*os.File).Sync
 
 // syncDir makes a rename in dir last, where the system can.
 func syncDir(dir string) {
 	if d, err := os.Open(dir); err == nil {
-		d.Sync()
+		syncFile(d)
 		d.Close()
 	}
 }
@@ -389,7 +393,7 @@ func (f *storeFile) finish() error {
 			return fmt.Errorf("%s: %w", f.path, err)
 		}
 	}
-	if err := errors.Join(f.file.Sync(), f.file.Close()); err != nil {
+	if err := errors.Join(syncFile(f.file), f.file.Close()); err != nil {
 		return fmt.Errorf("%s: %w", f.path, explainOpen(err))
 	}
 	return nil

@@ -14,6 +14,8 @@ import (
 	"github.com/sightglass/sightglass/handshake"
 )
 
+func init() { syncFile = func(*os.File) error { return nil } }
+
 func storePath(t testing.TB) string { return filepath.Join(t.TempDir(), "sessions") }
 
 func openStore(t testing.TB, path string, ring *Ring, limit int) *Store {
