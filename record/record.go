@@ -8,6 +8,7 @@ package record
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/sightglass/sightglass/handshake"
 )
@@ -40,7 +41,11 @@ type Params struct {
 
 // Keys are the secrets of one direction: slices of the key block, or of TLS 1.3's traffic key and IV,
 // where MAC is empty. With export suites Key and IV are the final ones (RFC 2246, Section 6.3.1).
+// They format as a placeholder.
 type Keys struct{ MAC, Key, IV []byte }
+
+// Format writes a placeholder, whatever the verb.
+func (Keys) Format(f fmt.State, _ rune) { io.WriteString(f, "[keys]") }
 
 // KeySizes returns how many bytes of MAC key, key and IV one direction takes from the key block.
 // With export suites the key is shorter than the final one, which NewOpener takes.

@@ -296,3 +296,12 @@ func TestKeySizes(t *testing.T) {
 		}
 	}
 }
+
+func TestKeysAreNotPrinted(t *testing.T) {
+	k := Keys{MAC: []byte("secret"), Key: []byte("secret"), IV: []byte("secret")}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
+		if got := fmt.Sprintf(verb, k); got != "[keys]" {
+			t.Errorf("%s: %s", verb, got)
+		}
+	}
+}

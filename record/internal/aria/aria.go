@@ -7,14 +7,15 @@ import (
 	"crypto/cipher"
 	"encoding/binary"
 	"errors"
+	"math/bits"
 	"sync"
 )
 
 // BlockSize is ARIA's block size in bytes.
 const BlockSize = 16
 
-// state is a block, or a round key; its first byte is the highest of hi.
-type state struct{ hi, lo uint64 }
+// state is a block, or a round key, as four words of which the highest byte comes first.
+type state struct{ a, b, c, d uint32 }
 
 type aria struct{ enc, dec []state }
 
@@ -31,9 +32,9 @@ func NewCipher(key []byte) (cipher.Block, error) {
 
 // constants are C1, C2 and C3 of RFC 5794, Section 2.2.
 var constants = [3]state{
-	{0x517CC1B727220A94, 0xFE13ABE8FA9A6EE0},
-	{0x6DB14ACC9E21C820, 0xFF28B1D5EF5DE2B0},
-	{0xDB92371D2126E970, 0x0324977504E8C90E},
+	{0x517CC1B7, 0x27220A94, 0xFE13ABE8, 0xFA9A6EE0},
+	{0x6DB14ACC, 0x9E21C820, 0xFF28B1D5, 0xEF5DE2B0},
+	{0xDB92371D, 0x2126E970, 0x03249775, 0x04E8C90E},
 }
 
 // expandKey is RFC 5794, Section 2.2.
@@ -45,12 +46,13 @@ func expandKey(key []byte) []state {
 		kr = load(key[16:])
 		first, rounds = 2, 16
 	}
-	w1 := w0.xor(constants[first]).odd().xor(kr)
-	w2 := w1.xor(constants[(first+1)%3]).even().xor(w0)
-	w3 := w2.xor(constants[(first+2)%3]).odd().xor(w1)
+	w1 := w0.xor(&constants[first]).odd().xor(&kr)
+	w2 := w1.xor(&constants[(first+1)%3]).even().xor(&w0)
+	w3 := w2.xor(&constants[(first+2)%3]).odd().xor(&w1)
 	k := make([]state, 0, 20)
 	for _, n := range [5]int{128 - 19, 128 - 31, 61, 31, 19} {
-		k = append(k, w0.xor(w1.rotate(n)), w1.xor(w2.rotate(n)), w2.xor(w3.rotate(n)), w3.xor(w0.rotate(n)))
+		r0, r1, r2, r3 := w0.rotate(n), w1.rotate(n), w2.rotate(n), w3.rotate(n)
+		k = append(k, w0.xor(&r1), w1.xor(&r2), w2.xor(&r3), w3.xor(&r0))
 	}
 	return k[:rounds+1]
 }
@@ -61,77 +63,91 @@ func invertKey(enc []state) []state {
 	dec := make([]state, n)
 	for i, k := range enc {
 		if i != 0 && i != n-1 {
-			k = k.diffuse()
+			k = state{others(k.a), others(k.b), others(k.c), others(k.d)}.diffuse()
 		}
 		dec[n-1-i] = k
 	}
 	return dec
 }
 
-// sb are SB1, SB2, SB3 and SB4.
-var sb [4][256]byte
+var (
+	// sb are SB1, SB2, SB3 and SB4.
+	sb [4][256]byte
+	// spread[i][j] is SB(i+1) for the byte j of a word, and the first step of the diffusion: the byte
+	// is added to the three others of its word.
+	spread [4][4][256]uint32
+)
 
 var makeTables = sync.OnceFunc(func() {
 	for x := range 256 {
 		sb[0][x], sb[1][x] = sb1[x], sb2[x]
 		sb[2][sb1[x]], sb[3][sb2[x]] = byte(x), byte(x)
 	}
+	for i := range spread {
+		for j := range spread[i] {
+			for x, s := range sb[i] {
+				spread[i][j][x] = uint32(s) * 0x01010101 &^ (0xFF000000 >> (8 * j))
+			}
+		}
+	}
 })
 
-func (s state) xor(t state) state { return state{s.hi ^ t.hi, s.lo ^ t.lo} }
+// others adds to each byte of a word the three others of it, and not itself.
+func others(w uint32) uint32 {
+	return bits.RotateLeft32(w, 8) ^ bits.RotateLeft32(w, 16) ^ bits.RotateLeft32(w, 24)
+}
+
+func (s state) xor(t *state) state { return state{s.a ^ t.a, s.b ^ t.b, s.c ^ t.c, s.d ^ t.d} }
 
 // rotate rotates to the left by n bits, 0 < n < 128.
 func (s state) rotate(n int) state {
-	if n >= 64 {
-		s.hi, s.lo = s.lo, s.hi
-		n -= 64
+	for ; n >= 32; n -= 32 {
+		s.a, s.b, s.c, s.d = s.b, s.c, s.d, s.a
 	}
-	return state{s.hi<<n | s.lo>>(64-n), s.lo<<n | s.hi>>(64-n)}
+	m := 32 - n
+	return state{s.a<<n | s.b>>m, s.b<<n | s.c>>m, s.c<<n | s.d>>m, s.d<<n | s.a>>m}
 }
 
-// substitute applies the S-boxes a, b, c, d, a, b and so on, byte by byte.
-func (s state) substitute(a, b, c, d *[256]byte) state {
-	word := func(x uint64) uint64 {
-		return uint64(a[x>>56])<<56 | uint64(b[byte(x>>48)])<<48 | uint64(c[byte(x>>40)])<<40 | uint64(d[byte(x>>32)])<<32 |
-			uint64(a[byte(x>>24)])<<24 | uint64(b[byte(x>>16)])<<16 | uint64(c[byte(x>>8)])<<8 | uint64(d[byte(x)])
-	}
-	return state{word(s.hi), word(s.lo)}
+func oddWord(w uint32) uint32 {
+	return spread[0][0][w>>24] ^ spread[1][1][byte(w>>16)] ^ spread[2][2][byte(w>>8)] ^ spread[3][3][byte(w)]
 }
 
-// odd and even are FO and FE of RFC 5794, Section 2.4.1, without the round key.
-func (s state) odd() state  { return s.substitute(&sb[0], &sb[1], &sb[2], &sb[3]).diffuse() }
-func (s state) even() state { return s.substitute(&sb[2], &sb[3], &sb[0], &sb[1]).diffuse() }
-
-// diffusion is the layer A of RFC 5794, Section 2.4.3: row i has 0xFF for each byte of the result
-// that byte i is added to.
-var diffusion = [16]state{
-	{0x000000FFFF00FF00, 0xFFFF000000FFFF00},
-	{0x0000FF0000FF00FF, 0xFFFF0000FF0000FF},
-	{0x00FF0000FF00FF00, 0x0000FFFFFF0000FF},
-	{0xFF00000000FF00FF, 0x0000FFFF00FFFF00},
-	{0xFF00FF0000FF0000, 0xFF0000FF0000FFFF},
-	{0x00FF00FFFF000000, 0x00FFFF000000FFFF},
-	{0xFF00FF00000000FF, 0x00FFFF00FFFF0000},
-	{0x00FF00FF0000FF00, 0xFF0000FFFFFF0000},
-	{0xFFFF0000FF0000FF, 0x0000FF0000FF00FF},
-	{0xFFFF000000FFFF00, 0x000000FFFF00FF00},
-	{0x0000FFFF00FFFF00, 0xFF00000000FF00FF},
-	{0x0000FFFFFF0000FF, 0x00FF0000FF00FF00},
-	{0x00FFFF000000FFFF, 0x00FF00FFFF000000},
-	{0xFF0000FF0000FFFF, 0xFF00FF0000FF0000},
-	{0xFF0000FFFFFF0000, 0x00FF00FF0000FF00},
-	{0x00FFFF00FFFF0000, 0xFF00FF00000000FF},
+func evenWord(w uint32) uint32 {
+	return spread[2][0][w>>24] ^ spread[3][1][byte(w>>16)] ^ spread[0][2][byte(w>>8)] ^ spread[1][3][byte(w)]
 }
 
-func (s state) diffuse() (r state) {
-	for i := range 8 {
-		m, n := &diffusion[i], &diffusion[i+8]
-		x := s.hi >> (56 - 8*i) & 0xFF * 0x0101010101010101
-		y := s.lo >> (56 - 8*i) & 0xFF * 0x0101010101010101
-		r.hi ^= x&m.hi ^ y&n.hi
-		r.lo ^= x&m.lo ^ y&n.lo
-	}
-	return r
+func lastWord(w uint32) uint32 {
+	return uint32(sb[2][w>>24])<<24 | uint32(sb[3][byte(w>>16)])<<16 | uint32(sb[0][byte(w>>8)])<<8 | uint32(sb[1][byte(w)])
+}
+
+// odd is FO of RFC 5794, Section 2.4.1, without the round key.
+func (s state) odd() state {
+	return state{oddWord(s.a), oddWord(s.b), oddWord(s.c), oddWord(s.d)}.diffuse()
+}
+
+// even is FE of RFC 5794, Section 2.4.1, without the round key.
+func (s state) even() state {
+	return state{evenWord(s.a), evenWord(s.b), evenWord(s.c), evenWord(s.d)}.diffuse()
+}
+
+// last is the substitution of the last round, which has no diffusion.
+func (s state) last() state { return state{lastWord(s.a), lastWord(s.b), lastWord(s.c), lastWord(s.d)} }
+
+// diffuse is what remains of the layer A of RFC 5794, Section 2.4.3, when each byte was added to the
+// three others of its word: the words are mixed, their bytes moved, and the words mixed again.
+func (s state) diffuse() state {
+	s = s.mix()
+	s.b = s.b<<8&0xFF00FF00 | s.b>>8&0x00FF00FF
+	s.c = bits.RotateLeft32(s.c, 16)
+	s.d = bits.ReverseBytes32(s.d)
+	return s.mix()
+}
+
+// mix adds three of the four words to each.
+func (s state) mix() state {
+	bc := s.b ^ s.c
+	ad := s.a ^ s.d
+	return state{s.a ^ bc, ad ^ s.c, ad ^ s.b, bc ^ s.d}
 }
 
 func (c *aria) BlockSize() int          { return BlockSize }
@@ -139,20 +155,25 @@ func (c *aria) Encrypt(dst, src []byte) { crypt(c.enc, dst, src) }
 func (c *aria) Decrypt(dst, src []byte) { crypt(c.dec, dst, src) }
 
 func load(src []byte) state {
-	return state{binary.BigEndian.Uint64(src), binary.BigEndian.Uint64(src[8:])}
+	_ = src[BlockSize-1]
+	be := binary.BigEndian
+	return state{be.Uint32(src), be.Uint32(src[4:]), be.Uint32(src[8:]), be.Uint32(src[12:])}
 }
 
-// crypt is RFC 5794, Section 2.3. The last round has no diffusion.
+// crypt is RFC 5794, Section 2.3.
 func crypt(k []state, dst, src []byte) {
-	_, _ = src[BlockSize-1], dst[BlockSize-1]
+	_ = dst[BlockSize-1]
 	s := load(src)
 	n := len(k) - 1
 	for i := 0; i < n-2; i += 2 {
-		s = s.xor(k[i]).odd()
-		s = s.xor(k[i+1]).even()
+		s = s.xor(&k[i]).odd()
+		s = s.xor(&k[i+1]).even()
 	}
-	s = s.xor(k[n-2]).odd()
-	s = s.xor(k[n-1]).substitute(&sb[2], &sb[3], &sb[0], &sb[1]).xor(k[n])
-	binary.BigEndian.PutUint64(dst, s.hi)
-	binary.BigEndian.PutUint64(dst[8:], s.lo)
+	s = s.xor(&k[n-2]).odd()
+	s = s.xor(&k[n-1]).last().xor(&k[n])
+	be := binary.BigEndian
+	be.PutUint32(dst, s.a)
+	be.PutUint32(dst[4:], s.b)
+	be.PutUint32(dst[8:], s.c)
+	be.PutUint32(dst[12:], s.d)
 }
