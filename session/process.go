@@ -198,6 +198,10 @@ func (s *Session) changeCipherSpec(d *direction, b []byte) {
 		s.fail(Malformed, fmt.Sprintf("a malformed ChangeCipherSpec of the %v", d.side))
 		return
 	}
+	if n := s.neg; n != nil && n.hello != nil && n.server == nil && d.side == handshake.Client &&
+		n.hello.MaxVersion() >= handshake.TLS13 {
+		return // for middleboxes only, before early data (RFC 8446, Appendix D.4)
+	}
 	if d.next == nil || d.messages.Pending() > 0 {
 		s.fail(Malformed, fmt.Sprintf("a ChangeCipherSpec of the %v out of place", d.side))
 		return

@@ -193,8 +193,8 @@ func (s *Session) message13(d *direction, m handshake.Message) {
 	case m.Type == handshake.TypeKeyUpdate:
 		s.keyUpdate(d, m)
 		return
-	case n == nil:
-		return // tickets, and client certificates asked for afterwards
+	case n == nil || n.finished[d.side]:
+		return // in no transcript: tickets, and client certificates asked for afterwards
 	case d.opener == nil:
 		s.fail(Malformed, fmt.Sprintf("a %v of the %v without protection", m.Type, d.side))
 		return

@@ -91,7 +91,7 @@ func (s *Session) gate(d *direction, at uint64, typ handshake.ContentType) {
 		s.flight = flight{held: true, at: at, sealed: d.sealed()}
 	}
 	switch {
-	case typ == handshake.ContentChangeCipherSpec:
+	case typ == handshake.ContentChangeCipherSpec && (s.neg == nil || s.neg.server != nil):
 		d.changed, d.protected = true, 0
 	case typ == handshake.ContentHandshake && d.changed:
 		d.protected++
