@@ -14,18 +14,32 @@ import (
 // appendSafe appends s so that it cannot drive a terminal: graphic characters and spaces as they
 // are, everything else (controls of both sets, text-direction and invisible characters, invalid
 // UTF-8) as an escape in the manner of Go.
-func appendSafe(dst []byte, s string) []byte {
+func appendSafe[T string | []byte](dst []byte, s T) []byte {
 	for i := 0; i < len(s); {
 		if c := s[i]; c < utf8.RuneSelf {
 			dst = appendSafeByte(dst, c)
 			i++
 			continue
 		}
-		r, n := utf8.DecodeRuneInString(s[i:])
-		dst = appendSafeRune(dst, r, s[i:i+n])
+		var raw [utf8.UTFMax]byte
+		r, n := utf8.DecodeRune(raw[:copy(raw[:], s[i:])])
+		dst = appendSafeRune(dst, r, raw[:n])
 		i += n
 	}
 	return dst
+}
+
+// mostlyText says that at least nine tenths of b, in bytes, are what appendSafe leaves as it is.
+func mostlyText(b []byte) bool {
+	bad := 0
+	for i := 0; i < len(b); {
+		r, n := utf8.DecodeRune(b[i:])
+		if r == utf8.RuneError && n == 1 || r >= utf8.RuneSelf && !safeRune(r) {
+			bad += n
+		}
+		i += n
+	}
+	return bad*10 <= len(b)
 }
 
 func appendSafeByte(dst []byte, c byte) []byte {
@@ -45,7 +59,7 @@ func appendSafeByte(dst []byte, c byte) []byte {
 	}
 }
 
-func appendSafeRune(dst []byte, r rune, raw string) []byte {
+func appendSafeRune(dst []byte, r rune, raw []byte) []byte {
 	if r == utf8.RuneError && len(raw) == 1 {
 		return append(dst, '\\', 'x', lowerHex[raw[0]>>4], lowerHex[raw[0]&15])
 	}

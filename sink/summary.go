@@ -230,7 +230,10 @@ func (s *Summary) appendTable(dst []byte) []byte {
 		return fmt.Sprintf("proven in %d", c.proven)
 	})
 	s.tableKeys(&b)
-	return append(dst, b.String()...)
+	for line := range strings.Lines(b.String()) {
+		dst = append(append(dst, strings.TrimRight(line, " \n")...), '\n')
+	}
+	return dst
 }
 
 func (s *Summary) tableOutcomes(w *tabwriter.Writer) {
