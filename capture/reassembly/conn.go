@@ -127,6 +127,7 @@ func (c *Conn) Packet(dir int, s *Segment, now int64, p *Pool, to Stream) {
 	case off == h.next && h.synced && (len(h.queue) == 0 || end <= h.queue[0].off) &&
 		(!h.fin || end <= h.finAt) && c.caused(peer, by):
 		c.deliver(dir, s.Data, end, p, to)
+		h.overAt = mark{c.count, c.now} // the stream goes on: it only comes late
 	default:
 		c.hold(h, s, off, end, by, p)
 	}
