@@ -66,7 +66,10 @@ func (s *Session) clearData(d *direction, b []byte) []byte {
 		_, err := handshake.ParseRecordHeader(b)
 		d.looksProtected = err == nil
 	}
-	limit := orDefault(s.cfg.PrologueLimit, DefaultPrologueLimit)
+	if len(b) == 0 {
+		return nil
+	}
+	limit := s.prologueLimit()
 	n := min(len(b), limit-s.prologue)
 	d.pos += uint64(n)
 	s.plainData(d.side, b[:n])
@@ -74,6 +77,15 @@ func (s *Session) clearData(d *direction, b []byte) []byte {
 		s.notTLS("no ClientHello came")
 	}
 	return b[n:]
+}
+
+// prologueLimit is how much plaintext may come before TLS. None, if plaintext is not to be forwarded
+// and no limit was set.
+func (s *Session) prologueLimit() int {
+	if s.cfg.Inline && s.cfg.PrologueLimit == 0 && s.cfg.Policy[NotTLS] != ActionForward {
+		return 0
+	}
+	return orDefault(s.cfg.PrologueLimit, DefaultPrologueLimit)
 }
 
 // flushClear gives up on the beginning of a ClientHello that never went on.

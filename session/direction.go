@@ -3,6 +3,7 @@
 package session
 
 import (
+	"fmt"
 	"sync"
 
 	"github.com/sightglass/sightglass/handshake"
@@ -182,6 +183,10 @@ func (s *Session) frame(d *direction, rec []byte) {
 	if !d.v2 {
 		s.gate(d, at, handshake.ContentType(rec[0]))
 	}
+	if s.flight.held && d.pos-s.flight.at > s.heldLimit() && d.side == handshake.Server {
+		s.fail(HandshakeTooLarge, fmt.Sprintf("more than %d bytes of the server's would be held", s.heldLimit()))
+		return
+	}
 	if s.blocked() {
 		s.enqueue(queued{kind: queuedRecord, side: d.side, time: s.now, at: at, record: rec})
 	} else if !s.process(d, at, rec) {
@@ -190,6 +195,10 @@ func (s *Session) frame(d *direction, rec []byte) {
 	d.drop()
 	s.settle()
 }
+
+// heldLimit bounds what is held: the handshake, and as much again for its records' headers and what
+// comes between them.
+func (s *Session) heldLimit() uint64 { return 2 * uint64(s.cfg.maxHandshake()) }
 
 // badHeader deals with bytes that can be no record.
 func (s *Session) badHeader(d *direction) {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/sightglass/sightglass/handshake"
 	"github.com/sightglass/sightglass/internal/forge"
-	"github.com/sightglass/sightglass/record"
 	"github.com/sightglass/sightglass/rsakex"
 )
 
@@ -218,19 +217,16 @@ func renegotiationRefused(t *testing.T, o forge.Options) {
 		if got := b.sent[handshake.Server].Len(); got != request || first == request {
 			t.Fatalf("%s: %d bytes of the server reached the client, want %d", name, got, request)
 		}
-		b.opensAlert(t, o, c)
+		b.opensAlert(t, c)
 	}
 }
 
 // opensAlert plays the peers: what each got must open, to the last record, which is the alert.
-func (b *box) opensAlert(t *testing.T, o forge.Options, c *forge.Conn) {
+func (b *box) opensAlert(t *testing.T, c *forge.Conn) {
 	t.Helper()
 	for _, side := range []handshake.Side{handshake.Client, handshake.Server} {
 		got := append(bytes.Clone(b.sent[side].Bytes()), b.injected[side.Opposite()]...)
 		g := newRig(t, nil)
-		// The other side's bytes as they were, for the keys.
-		other := bytes.Clone(c.Bytes(side.Opposite()))
-		_ = other
 		g.play(replace(c.Segments, side, got))
 		var alert bool
 		for _, l := range g.lines {
@@ -240,7 +236,6 @@ func (b *box) opensAlert(t *testing.T, o forge.Options, c *forge.Conn) {
 			t.Fatalf("the alert in place of the %v's records did not open: %v (%s)", side, g.Flow().Cause, g.Flow().Detail)
 		}
 	}
-	_ = record.ErrMAC
 }
 
 // replace gives segments whose bytes of one side are others, cut at the same places.
@@ -314,6 +309,65 @@ func (b *box) resume(keys *slowKeys) {
 		b.Resume(testStart)
 		b.release()
 	}
+}
+
+// A handshake inside the connection is held and judged, even if the key that opens it is late.
+func TestSlowKeyRenegotiation(t *testing.T) {
+	o := options(handshake.TLS12, rsaAES128GCM)
+	c := forge.New(o)
+	relayed := len(c.Bytes(handshake.Server))
+	second := o
+	second.Chain = [][]byte{hosts().otherCert}
+	c.Handshake(second)
+	keys := &slowKeys{}
+	b := newBox(t, func(c *Config) { keys.local = rsakex.NewLocal(c.Ring); c.Keys = keys })
+	b.play(c.Segments, whole)
+	if got := b.sent[handshake.Server].Len(); got != relayed {
+		t.Fatalf("%d bytes of the server reached the client, want %d", got, relayed)
+	}
+	b.resume(keys)
+	b.refused()
+	wantCause(t, b.finish(), CertificateMismatch)
+	if len(b.injected[0]) <= 7 || len(b.injected[1]) <= 7 {
+		t.Fatalf("sent % x and % x, want sealed alerts", b.injected[0], b.injected[1])
+	}
+}
+
+// What is held is bounded, whatever the server sends in between.
+func TestHeldIsBounded(t *testing.T) {
+	o := options(handshake.TLS12, rsaAES128GCM)
+	c := forge.New(o)
+	second := o
+	second.Cut = "ServerHello"
+	c.Handshake(second)
+	b := newBox(t, nil)
+	if !b.play(c.Segments, whole) {
+		t.Fatalf("refused: %+v", b.Flow())
+	}
+	for i := 0; b.Verdict() != Refuse; i++ {
+		if len(b.held[handshake.Server]) > 3*DefaultMaxHandshake {
+			t.Fatalf("holds %d bytes", len(b.held[handshake.Server]))
+		}
+		before := len(c.Bytes(handshake.Server))
+		c.Send(handshake.Server, make([]byte, 16<<10))
+		b.relay(handshake.Server, c.Bytes(handshake.Server)[before:])
+	}
+	wantCause(t, b.finish(), HandshakeTooLarge)
+}
+
+// A policy that forwards no plaintext decides on the first byte.
+func TestPlaintextRefused(t *testing.T) {
+	b := newBox(t, func(c *Config) { c.Policy[NotTLS] = ActionReset })
+	if b.relay(handshake.Client, []byte("GET / HTTP/1.0\r\n\r\n")) || b.sent[handshake.Client].Len() > 0 {
+		t.Fatal("plaintext was relayed")
+	}
+	wantCause(t, b.finish(), NotTLS)
+	c := forge.New(options(handshake.TLS12, rsaAES128GCM))
+	b = newBox(t, func(c *Config) { c.Policy[NotTLS] = ActionReset })
+	if !b.play(c.Segments, whole) {
+		t.Fatalf("refused: %+v", b.Flow())
+	}
+	wantRead(t, b.finish())
 }
 
 // A session may be resumed before the private key has opened the handshake that began it.

@@ -58,9 +58,8 @@ func (s *Session) message(d *direction, m handshake.Message) {
 		return
 	}
 	n.size += len(m.Raw)
-	if n.size > orDefault(s.cfg.MaxHandshake, DefaultMaxHandshake) {
-		s.fail(HandshakeTooLarge, fmt.Sprintf("the handshake is larger than %d bytes",
-			orDefault(s.cfg.MaxHandshake, DefaultMaxHandshake)))
+	if n.size > s.cfg.maxHandshake() {
+		s.fail(HandshakeTooLarge, fmt.Sprintf("the handshake is larger than %d bytes", s.cfg.maxHandshake()))
 		return
 	}
 	if s.tls13 != nil && n.server != nil {
@@ -167,6 +166,10 @@ func (s *Session) clientMessage(n *negotiation, m handshake.Message) {
 		return
 	case handshake.TypeCertificateVerify:
 		s.certificateVerify(n, m)
+	case handshake.TypeNextProtocol:
+		if p, err := handshake.ParseNextProtocol(m); err == nil {
+			s.flow.ALPN = p.Protocol
+		}
 	}
 	n.transcript.Write(m.Raw)
 }

@@ -51,6 +51,8 @@ type Config struct {
 	MaxBacklog    int // bytes; 0: DefaultMaxBacklog
 }
 
+func (c *Config) maxHandshake() int { return orDefault(c.MaxHandshake, DefaultMaxHandshake) }
+
 func orDefault(n, fallback int) int {
 	if n > 0 {
 		return n
@@ -90,9 +92,8 @@ func New(cfg *Config, f Flow) *Session {
 	s := &Session{cfg: cfg, flow: f, now: f.Start}
 	s.dir[handshake.Client].side = handshake.Client
 	s.dir[handshake.Server].side = handshake.Server
-	limit := orDefault(cfg.MaxHandshake, DefaultMaxHandshake)
-	s.dir[0].messages.Limit = limit
-	s.dir[1].messages.Limit = limit
+	s.dir[0].messages.Limit = cfg.maxHandshake()
+	s.dir[1].messages.Limit = cfg.maxHandshake()
 	s.emit(KindOpen, handshake.Client)
 	return s
 }

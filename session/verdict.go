@@ -117,6 +117,8 @@ func (s *Session) Ahead(side handshake.Side, b []byte) int {
 		return 0
 	case s.flight.refused != CauseNone:
 		return 0
+	case d.mode == modeClear && s.prologueLimit() == 0:
+		return 0
 	case side == handshake.Client || s.verdict == Bypass || d.mode != modeRecords:
 		return len(b)
 	case s.flight.held || s.holdsPartial(d):
