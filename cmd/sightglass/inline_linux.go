@@ -200,16 +200,6 @@ func inlineOutputs(e *env, o *config.Output) (*sink.Fan, error) {
 	return out.done()
 }
 
-// handlers hands each event to several.
-type handlers []session.Handler
-
-// Event implements session.Handler.
-func (h handlers) Event(e *session.Event) {
-	for _, next := range h {
-		next.Event(e)
-	}
-}
-
 // reportDrops says what slow outputs missed.
 func reportDrops(e *env, fan *sink.Fan) {
 	for _, s := range fan.Sinks() {

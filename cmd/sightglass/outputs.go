@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sightglass/sightglass/internal/config"
+	"github.com/sightglass/sightglass/session"
 	"github.com/sightglass/sightglass/sink"
 )
 
@@ -90,7 +91,7 @@ func (out *outputs) done() (*sink.Fan, error) {
 	return fan, nil
 }
 
-// tells says that standard output has nothing to show but what a person reads.
+// tellsPeople says that standard output has nothing to show but what a person reads.
 func tellsPeople(o *config.Output) bool {
 	return !o.Follow && o.EVE != "-" && o.PCAPNG != "-" && o.KeyLog != "-"
 }
@@ -99,4 +100,14 @@ func tellsPeople(o *config.Output) bool {
 func (e *env) colour() bool {
 	f, ok := e.stdout.(*os.File)
 	return ok && sink.Coloured(f)
+}
+
+// handlers hands each event to several.
+type handlers []session.Handler
+
+// Event implements session.Handler.
+func (h handlers) Event(e *session.Event) {
+	for _, next := range h {
+		next.Event(e)
+	}
 }

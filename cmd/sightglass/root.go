@@ -70,7 +70,9 @@ const (
 
 var commands = []command{
 	{groupRead, inlineCommand},
+	{groupRead, decryptCommand},
 	{groupHelp, checkCommand},
+	{groupHelp, explainCommand},
 	{groupHelp, configCommand},
 	{groupHelp, versionCommand},
 }
@@ -107,6 +109,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
+	cmd.SuggestionsMinimumDistance = 2
 	err := fmt.Errorf("unknown command %q", args[0])
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		err = fmt.Errorf("%w; did you mean %q?", err, near[0])

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+
+	"github.com/sightglass/sightglass/capture"
+	"github.com/sightglass/sightglass/internal/config"
+	"github.com/sightglass/sightglass/rsakex"
+	"github.com/sightglass/sightglass/session"
+	"github.com/sightglass/sightglass/sink"
+)
+
+// decryptFlags are those that only decrypt has.
+type decryptFlags struct {
+	selection   selection
+	list        bool
+	streams     string
+	har         string
+	withSecrets string
+	workers     int
+	table       muting
+}
+
+// muting is a writer that can be silenced: of what could not be read at all there is no table.
+type muting struct {
+	io.Writer
+	mute bool
+}
+
+func (m *muting) Write(b []byte) (int, error) {
+	if m.mute {
+		return len(b), nil
+	}
+	return m.Writer.Write(b)
+}
+
+func decryptCommand(e *env) *cobra.Command {
+	var d decryptFlags
+	cmd := &cobra.Command{
+		Use:   "decrypt [flags] FILE...",
+		Short: "Capture files: pcap, pcapng, compressed or not, or standard input",
+		Long: `Reads captures and decrypts what the keys open: pcap and pcapng, .gz and .zst, or - for standard input.
+Several files are one rotated set, in order. TLS is found by its ClientHello, on any port. A key opens
+every certificate with its public key; secrets that a pcapng file brings along are used, too.
+
+With no output named, a table: flows, read and not read by cause, certificates, keys.`,
+		Example: `  sightglass decrypt --key server.key capture.pcapng
+  sightglass decrypt --key server.key --follow --port 8443 capture.pcap.zst
+  sightglass decrypt --key server.key --list capture.pcap
+  sightglass decrypt --key server.key --flow 3 --streams out capture.pcap
+  sightglass decrypt --keylog-in keys.log --with-secrets for-wireshark.pcapng capture.pcap
+  tcpdump -w - port 443 | sightglass decrypt --key server.key --eve - -`,
+		Args: arguments(cobra.MinimumNArgs(1), "needs a FILE, or - for standard input"),
+	}
+	b := newSettingFlags(cmd.Flags())
+	b.addKeys()
+	d.selection.addFlags(cmd.Flags())
+	inGroup(cmd.Flags(), headOutputs, func() {
+		b.addOutputs()
+		cmd.Flags().BoolVar(&d.list, "list", false, "a line for each flow, with its number")
+		fileFlag(cmd, &d.streams, "streams", "DIR", "one file for each direction of each flow")
+		fileFlag(cmd, &d.har, "har", "FILE", "the HTTP/1.1 and HTTP/2 exchanges, as an HTTP archive")
+		fileFlag(cmd, &d.withSecrets, "with-secrets", "FILE", "the capture itself, and the secrets that let Wireshark show it decrypted")
+	})
+	inGroup(cmd.Flags(), "Bounds", func() {
+		cmd.Flags().IntVar(&d.workers, "processors", 0, "read with so many processors; by default all")
+	})
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		s, err := b.settings()
+		if err != nil {
+			return err
+		}
+		if err := d.check(&s.Output); err != nil {
+			return err
+		}
+		return d.run(cmd.Context(), e, &s, args)
+	}
+	return cmd
+}
+
+func fileFlag(cmd *cobra.Command, to *string, name, kind, usage string) {
+	cmd.Flags().Var(&setting{kind: kind, set: func(text string, _ bool) error {
+		*to = text
+		return nil
+	}}, name, usage)
+}
+
+func (d *decryptFlags) check(o *config.Output) error {
+	n := 0
+	for _, on := range []bool{!tellsPeople(o), d.list, d.har == "-", d.withSecrets == "-"} {
+		if on {
+			n++
+		}
+	}
+	switch {
+	case n > 1:
+		return usagef("only one output can have standard output")
+	case d.withSecrets != "" && len(d.selection.flows) > 0:
+		return usagef("--with-secrets takes --address, --port, --server-name and --client-subject, not --flow")
+	case d.workers < 0:
+		return usagef("--processors: less than none")
+	}
+	return nil
+}
+
+func (d *decryptFlags) run(ctx context.Context, e *env, s *config.Settings, files []string) (err error) {
+	harden()
+	engine, err := openEngine(e, s, false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, engine.close()) }()
+	fan, err := d.outputs(e, &s.Output)
+	if err != nil {
+		return err
+	}
+	keys, flows := &keyCheck{e: e, ring: engine.ring}, &list{w: e.stdout}
+	handler := handlers{keys, d.selection.handler(advancing(fan))}
+	if d.list {
+		handler = append(handler, d.selection.handler(flows))
+	}
+	options := capture.Options{
+		Files:    files,
+		Session:  engine.config(s, rsakex.NewLocal(engine.ring), handler),
+		Workers:  d.workers,
+		Select:   d.selection.Selection,
+		Progress: progress(e, s.Output.Follow),
+	}
+	finish, err := d.openCopy(e, &options)
+	if err != nil {
+		return errors.Join(err, fan.Close())
+	}
+	stats, err := capture.Decrypt(ctx, options)
+	d.table.mute = err != nil && stats.Packets == 0
+	err = errors.Join(err, finish(), fan.Close(), flows.err)
+	if stats.Packets > 0 {
+		d.report(e, s, &stats)
+		keys.report(ctx)
+	}
+	return err
+}
+
+// outputs opens what comes out. What was not asked for by name is a table.
+func (d *decryptFlags) outputs(e *env, o *config.Output) (*sink.Fan, error) {
+	out := openOutputs(e, o, captureOptions())
+	if d.wantsTable(o) {
+		d.table.Writer = e.stdout
+		out.writer(&d.table, func(w *sink.Output) sink.Sink {
+			return sink.NewSummary(w, sink.SummaryOptions{Table: true, Colour: e.colour()})
+		})
+	}
+	return out.done()
+}
+
+// wantsTable says whether standard output is free to tell a person what was read.
+func (d *decryptFlags) wantsTable(o *config.Output) bool {
+	return !d.list && tellsPeople(o) && d.har != "-" && d.withSecrets != "-"
+}
+
+// openCopy makes the file for --with-secrets. finish closes it.
+func (d *decryptFlags) openCopy(e *env, options *capture.Options) (finish func() error, err error) {
+	switch d.withSecrets {
+	case "":
+		return func() error { return nil }, nil
+	case "-":
+		options.WithSecrets = e.stdout
+		return func() error { return nil }, nil
+	}
+	f, err := os.OpenFile(d.withSecrets, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	options.WithSecrets = f
+	return f.Close, nil
+}
+
+// report tells what the files were like, beyond their flows.
+func (d *decryptFlags) report(e *env, s *config.Settings, stats *capture.Stats) {
+	for _, warning := range stats.Warnings {
+		e.warn("%s", oneLine(warning))
+	}
+	for link, n := range stats.Links {
+		e.warn("%d packets of link type %d were not read: it is not known here", n, link)
+	}
+	if d.wantsTable(&s.Output) {
+		writeStats(e.stdout, stats)
+	}
+}
+
+func writeStats(w io.Writer, stats *capture.Stats) {
+	fmt.Fprintf(w, "\nPackets      %d, %d connections", stats.Packets, stats.Connections)
+	if !stats.First.IsZero() {
+		fmt.Fprintf(w, ", %s to %s", stats.First.Format(time.DateTime), stats.Last.Format(time.DateTime))
+	}
+	fmt.Fprintln(w)
+	c := &stats.Streams
+	for _, line := range []struct {
+		n    uint64
+		text string
+	}{
+		{c.OutOfOrder, "segments out of order"},
+		{c.Retransmitted, "segments retransmitted"},
+		{c.Overlapping, "segments overlapping with other bytes"},
+		{c.Gaps, "holes"},
+	} {
+		if line.n > 0 {
+			fmt.Fprintf(w, "             %d %s\n", line.n, line.text)
+		}
+	}
+	if stats.Secrets > 0 {
+		fmt.Fprintf(w, "             %d secrets in the files\n", stats.Secrets)
+	}
+}
+
+// advancing tells the sinks that order records how far time has come. Events of a capture come in the
+// order of its packets.
+func advancing(fan *sink.Fan) session.Handler { return &advancer{fan: fan} }
+
+type advancer struct {
+	fan *sink.Fan
+	n   int
+}
+
+// advanceEvery is how many events pass between two words to the sinks.
+const advanceEvery = 64
+
+// Event implements session.Handler.
+func (a *advancer) Event(e *session.Event) {
+	a.fan.Event(e)
+	if a.n++; a.n%advanceEvery == 0 {
+		a.fan.Advance(e.Time)
+	}
+}
+
+// progress shows how far the reading is, where a person sees it; nil otherwise.
+func progress(e *env, follow bool) func(read, total int64) {
+	if !isTerminal(e.stderr) || follow {
+		return nil
+	}
+	var bar *progressbar.ProgressBar
+	return func(read, total int64) {
+		if bar == nil {
+			if total == 0 {
+				total = -1
+			}
+			bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(e.stderr), progressbar.OptionShowBytes(true),
+				progressbar.OptionSetDescription("reading"), progressbar.OptionClearOnFinish(),
+				progressbar.OptionThrottle(100*time.Millisecond))
+		}
+		_ = bar.Set64(read)
+		if read == total {
+			_ = bar.Finish()
+		}
+	}
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/sightglass/sightglass/handshake"
+	"github.com/sightglass/sightglass/session"
+)
+
+// list shows a line for each flow, with the number that --flow takes.
+type list struct {
+	w io.Writer
+
+	mu  sync.Mutex
+	any bool
+	err error
+}
+
+// Event writes the line of a flow that ended.
+func (l *list) Event(e *session.Event) {
+	if e.Kind != session.KindEnd {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.any {
+		l.any = true
+		l.printf("%6s  %-15s  %-44s %-9s %-8s %12s %12s  %s\n", "flow", "start", "client → server", "outcome", "version", "up", "down", "what")
+	}
+	f := e.Flow
+	version := ""
+	if f.Version != 0 {
+		version = f.Version.String()
+	}
+	l.printf("%6d  %s  %-44s %-9v %-8s %12d %12d  %s\n", f.ID, f.Start.Format("15:04:05.000000"),
+		fmt.Sprintf("%v → %v", f.Client, f.Server), f.Outcome, version,
+		f.Plaintext[handshake.Client], f.Plaintext[handshake.Server], about(f))
+}
+
+func (l *list) printf(format string, args ...any) {
+	if _, err := fmt.Fprintf(l.w, format, args...); err != nil && l.err == nil {
+		l.err = err
+	}
+}
+
+// about says in a few words what a flow was, or why it was not read.
+func about(f *session.Flow) string {
+	text := ""
+	switch {
+	case f.Cause != session.CauseNone:
+		text = f.Cause.String()
+	case f.Version != 0:
+		text = handshake.SuiteName(f.Suite)
+	}
+	if f.Resumed != session.ResumedNot {
+		text += ", resumed by " + f.Resumed.String()
+	}
+	if f.ServerName != "" {
+		text += fmt.Sprintf(", for %q", f.ServerName)
+	}
+	return text
+}
