@@ -133,7 +133,7 @@ func checkListener(fd int) (v4, v6 bool, err error) {
 	case err != nil:
 		return false, false, fmt.Errorf("reading its options: %w", err)
 	case protocol != unix.IPPROTO_TCP || listens == 0:
-		return false, false, errors.New("it is no TCP socket that listens")
+		return false, false, errors.New("it is no TCP socket that listens (one of multipath TCP will not do)")
 	case transparent == 0:
 		return false, false, errors.New("it has no IP_TRANSPARENT")
 	}

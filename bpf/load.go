@@ -28,7 +28,6 @@ type need struct {
 // steerNeeds and shuntNeeds are asked one by one only when loading failed.
 var (
 	steerNeeds = []need{
-		{"loops in BPF programs (Linux 5.3)", features.HaveBoundedLoops},
 		{"the BPF map type sockmap (Linux 4.14, CONFIG_BPF_STREAM_PARSER)", haveMap(ebpf.SockMap)},
 		{"the BPF map type lpm_trie (Linux 4.11)", haveMap(ebpf.LPMTrie)},
 		{"bpf_skc_lookup_tcp in tc programs (Linux 5.2)", haveHelper(ebpf.SchedCLS, asm.FnSkcLookupTcp)},
@@ -36,7 +35,6 @@ var (
 		{"BPF programs of the type sk_lookup (Linux 5.9)", haveProgram(ebpf.SkLookup)},
 	}
 	shuntNeeds = []need{
-		{"loops in BPF programs (Linux 5.3)", features.HaveBoundedLoops},
 		{"the BPF map type lru_hash (Linux 4.10)", haveMap(ebpf.LRUHash)},
 		{"bpf_skb_load_bytes_relative in socket filters (Linux 4.18)",
 			haveHelper(ebpf.SocketFilter, asm.FnSkbLoadBytesRelative)},

@@ -119,14 +119,6 @@ struct {
 	__type(value, struct count);
 } totals SEC(".maps");
 
-/* Not zero while a tc program looks for a socket: the lookup would run steer_listener for nothing. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} looking SEC(".maps");
-
 /* The ends of a connection, in network byte order; of IPv4 addresses the first word. */
 struct flow {
 	__be32 client[4];
@@ -135,6 +127,17 @@ struct flow {
 	__be16 server_port;
 	__u32 family;
 };
+
+/*
+ * Connections whose SYN was given to a socket in TIME_WAIT: that socket makes way for them, and the
+ * kernel looks for a listener in its place.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct flow);
+	__type(value, __u32);
+} recycled SEC(".maps");
 
 enum decision { STEER, EXCLUDED, UNMATCHED };
 
@@ -202,7 +205,7 @@ static __always_inline int is_own(void *trie, const struct flow *f)
 }
 
 /* decide says what the rules say of a connection that begins. */
-static __always_inline void decide(void *trie, const struct flow *f, struct verdict *v)
+static __noinline void decide(void *trie, const struct flow *f, struct verdict *v)
 {
 	__u32 clients = f->family == AF_INET ? TABLE_CLIENTS4 : TABLE_CLIENTS6;
 	__u32 servers = f->family == AF_INET ? TABLE_SERVERS4 : TABLE_SERVERS6;
@@ -237,7 +240,7 @@ static __always_inline __u32 mix(__u32 hash, __u32 word)
 }
 
 /* pick_listener spreads connections over the listeners: all packets of one go to the same. */
-static __always_inline struct bpf_sock *pick_listener(const struct flow *f)
+static __noinline struct bpf_sock *pick_listener(const struct flow *f)
 {
 	__u32 n = f->family == AF_INET ? listeners_ipv4 : listeners_ipv6;
 	__u32 base = f->family == AF_INET ? 0 : MAX_LISTENERS;
@@ -279,11 +282,9 @@ static __always_inline void flow_of(const struct packet *p, struct flow *f)
 static __always_inline struct bpf_sock *find_socket(struct __sk_buff *skb, const struct flow *f)
 {
 	struct bpf_sock_tuple tuple = {};
-	__u32 zero = 0, size, *busy = bpf_map_lookup_elem(&looking, &zero);
 	struct bpf_sock *sk;
+	__u32 size;
 
-	if (!busy)
-		return 0;
 	if (f->family == AF_INET) {
 		tuple.ipv4.saddr = f->client[0];
 		tuple.ipv4.daddr = f->server[0];
@@ -297,9 +298,7 @@ static __always_inline struct bpf_sock *find_socket(struct __sk_buff *skb, const
 		tuple.ipv6.dport = f->server_port;
 		size = sizeof(tuple.ipv6);
 	}
-	*busy = 1;
 	sk = bpf_skc_lookup_tcp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
-	*busy = 0;
 	if (!sk)
 		return 0;
 	/* Any listener on that port, ssh on all addresses say: it is not for this connection. */
@@ -336,7 +335,7 @@ static __always_inline int hand_over(struct __sk_buff *skb, struct bpf_sock *sk,
  * its own that user space has not told of yet, a broadcast, or nowhere. Where the interface does not
  * forward at all there is no answer.
  */
-static __always_inline int is_unroutable(struct __sk_buff *skb, const struct flow *f)
+static __noinline int is_unroutable(struct __sk_buff *skb, const struct flow *f)
 {
 	struct bpf_fib_lookup fib = {
 		.family = f->family,
@@ -364,6 +363,7 @@ static __always_inline int steer_new(struct __sk_buff *skb, const struct flow *f
 	enum total passed = TOTAL_UNMATCHED;
 	struct bpf_sock *sk;
 	struct verdict v;
+	__u32 one = 1;
 
 	decide(trie, f, &v);
 	if (v.decision == STEER && is_unroutable(skb, f)) {
@@ -377,8 +377,10 @@ static __always_inline int steer_new(struct __sk_buff *skb, const struct flow *f
 			passed = TOTAL_EXCLUDED;
 		goto pass;
 	}
-	if (time_wait)
+	if (time_wait) {
+		bpf_map_update_elem(&recycled, f, &one, 0);
 		return hand_over(skb, time_wait, TOTAL_NEW, otherwise);
+	}
 	sk = pick_listener(f);
 	if (!sk) {
 		count(skb, TOTAL_NO_LISTENER);
@@ -558,26 +560,21 @@ static __always_inline void flow_of_lookup(const volatile struct bpf_sk_lookup *
 }
 
 /*
- * steer_listener answers the kernel's own search for a listener: that of a socket in TIME_WAIT which
- * makes way for a new connection, and that of a SYN which lost its socket on the way.
+ * steer_listener answers the kernel's search for a listener in the place of a socket in TIME_WAIT, and
+ * no other.
  */
 SEC("sk_lookup")
 int steer_listener(struct bpf_sk_lookup *ctx)
 {
-	__u32 zero = 0, *busy = bpf_map_lookup_elem(&looking, &zero);
-	void *trie = current_rules();
 	struct bpf_sock *sk;
 	struct flow f = {};
-	struct verdict v;
 
-	if (!trie || !busy || *busy || ctx->protocol != IPPROTO_TCP)
+	if (ctx->protocol != IPPROTO_TCP)
 		return SK_PASS;
 	flow_of_lookup(ctx, &f);
-	if (is_own(trie, &f))
+	if (!bpf_map_lookup_elem(&recycled, &f))
 		return SK_PASS;
-	decide(trie, &f, &v);
-	if (v.decision != STEER)
-		return SK_PASS;
+	bpf_map_delete_elem(&recycled, &f);
 	sk = pick_listener(&f);
 	if (!sk)
 		return SK_PASS;

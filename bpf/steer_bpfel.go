@@ -17,7 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	steerMapListeners           = "listeners"
-	steerMapLooking             = "looking"
+	steerMapRecycled            = "recycled"
 	steerMapRuleCounts          = "rule_counts"
 	steerMapRules               = "rules"
 	steerMapTotals              = "totals"
@@ -84,7 +84,7 @@ type steerProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type steerMapSpecs struct {
 	Listeners  *ebpf.MapSpec `ebpf:"listeners"`
-	Looking    *ebpf.MapSpec `ebpf:"looking"`
+	Recycled   *ebpf.MapSpec `ebpf:"recycled"`
 	RuleCounts *ebpf.MapSpec `ebpf:"rule_counts"`
 	Rules      *ebpf.MapSpec `ebpf:"rules"`
 	Totals     *ebpf.MapSpec `ebpf:"totals"`
@@ -123,7 +123,7 @@ func (o *steerObjects) Close() error {
 // It can be passed to loadSteerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type steerMaps struct {
 	Listeners  *ebpf.Map `ebpf:"listeners"`
-	Looking    *ebpf.Map `ebpf:"looking"`
+	Recycled   *ebpf.Map `ebpf:"recycled"`
 	RuleCounts *ebpf.Map `ebpf:"rule_counts"`
 	Rules      *ebpf.Map `ebpf:"rules"`
 	Totals     *ebpf.Map `ebpf:"totals"`
@@ -132,7 +132,7 @@ type steerMaps struct {
 func (m *steerMaps) Close() error {
 	return _SteerClose(
 		m.Listeners,
-		m.Looking,
+		m.Recycled,
 		m.RuleCounts,
 		m.Rules,
 		m.Totals,

@@ -118,7 +118,7 @@ static __always_inline long load(struct __sk_buff *skb, const struct cursor *at,
 	long err = bpf_skb_load_bytes_relative(skb, at->offset, to, len, at->base);
 
 #ifdef PULL
-	if (err && skb->len > skb->data_end - skb->data) {
+	if (err) {
 		bpf_skb_pull_data(skb, skb->len < PULL ? skb->len : PULL);
 		err = bpf_skb_load_bytes_relative(skb, at->offset, to, len, at->base);
 	}
