@@ -153,6 +153,7 @@ func (d *decryptFlags) run(ctx context.Context, e *env, s *config.Settings, file
 // outputs opens what comes out. What was not asked for by name is a table.
 func (d *decryptFlags) outputs(e *env, o *config.Output) (*sink.Fan, error) {
 	out := openOutputs(e, o, captureOptions())
+	out.file(d.har, func(w *sink.Output) sink.Sink { return sink.NewHAR(w, sink.HAROptions{Version: versionText()}) })
 	if d.wantsTable(o) {
 		d.table.Writer = e.stdout
 		out.writer(&d.table, func(w *sink.Output) sink.Sink {

@@ -143,11 +143,10 @@ type unit[T any] interface {
 func measured[T any, P unit[T]](b *settingFlags, name, kind, usage string, field func(*config.Settings) *T) {
 	def := ""
 	var zero T
-	if p := field(&b.defaults); any(p) != nil {
-		if m, ok := any(*p).(encoding.TextMarshaler); ok && fmt.Sprint(*p) != fmt.Sprint(zero) {
-			text, _ := m.MarshalText()
-			def = string(text)
-		}
+	value := *field(&b.defaults)
+	if m, ok := any(value).(encoding.TextMarshaler); ok && fmt.Sprint(value) != fmt.Sprint(zero) {
+		text, _ := m.MarshalText()
+		def = string(text)
 	}
 	b.add(name, "", usage, &setting{kind: kind, text: def, set: func(text string, _ bool) error {
 		var v T

@@ -30,18 +30,6 @@ type proxy struct {
 	way         way
 }
 
-// way is how connections come in and go on.
-type way struct {
-	listeners []net.Listener
-	dial      relay.Dialer
-	name      string
-	// reload takes changed settings; close gives up what was set up, and may be called once.
-	reload func(*config.Settings) error
-	close  func() error
-	// announce says where clients may come.
-	announce string
-}
-
 // runInline relays until ctx ends. again reads the settings once more.
 func runInline(ctx context.Context, e *env, s config.Settings, again func() (config.Settings, error)) (err error) {
 	harden()
@@ -175,9 +163,7 @@ func (p *proxy) reload(again func() (config.Settings, error)) error {
 // close gives up everything, the network first. It is called once, whatever was opened.
 func (p *proxy) close() error {
 	var errs []error
-	if p.way.close != nil {
-		errs = append(errs, p.way.close())
-	}
+	errs = append(errs, p.way.close())
 	p.generations.close()
 	if p.fan != nil {
 		errs = append(errs, p.fan.Close())

@@ -4,15 +4,33 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"runtime"
+	"strings"
 
 	"github.com/sightglass/sightglass/internal/config"
 	"github.com/sightglass/sightglass/relay"
+	"github.com/sightglass/sightglass/relay/tproxy"
 )
+
+// way is how connections come in and go on.
+type way struct {
+	listeners []net.Listener
+	dial      relay.Dialer
+	name      string // of the interfaces, for the flows' own record
+	announce  string // what a person is told when it is open
+	steering  tproxy.Steering
+	dialer    *tproxy.Dialer
+}
 
 // openWay opens the way in that the settings ask for.
 func openWay(ctx context.Context, e *env, in *config.Inline) (way, error) {
+	if in.Transparent() {
+		return openTransparent(ctx, e, in)
+	}
 	return openFixed(ctx, in)
 }
 
@@ -25,8 +43,75 @@ func openFixed(ctx context.Context, in *config.Inline) (way, error) {
 	return way{
 		listeners: []net.Listener{ln},
 		dial:      relay.Fixed(in.To),
-		reload:    func(*config.Settings) error { return nil },
-		close:     func() error { return nil },
 		announce:  fmt.Sprintf("relaying %v to %s", ln.Addr(), in.To),
 	}, nil
+}
+
+// defaultListen is where a transparent box accepts: both families, a port that nobody dials.
+const defaultListen = "[::]:15443"
+
+// openTransparent steers what passes through this machine to listeners of its own.
+func openTransparent(ctx context.Context, e *env, in *config.Inline) (way, error) {
+	address := in.Listen
+	if address == "" {
+		address = defaultListen
+	}
+	listeners, err := tproxy.Listen(ctx, address, runtime.GOMAXPROCS(0))
+	if err != nil {
+		return way{}, err
+	}
+	w := way{listeners: listeners, name: strings.Join(in.Interfaces, ",")}
+	w.dialer = &tproxy.Dialer{Port: uint16(listeners[0].Addr().(*net.TCPAddr).Port)}
+	w.dial = func(ctx context.Context, client, target netip.AddrPort) (relay.Conn, error) {
+		c, err := w.dialer.Dial(ctx, client, target)
+		if err != nil {
+			return nil, err
+		}
+		return c, nil
+	}
+	if w.steering, err = steer(e, in, listeners); err != nil {
+		return way{}, errors.Join(err, w.close())
+	}
+	for _, warning := range w.steering.Warnings() {
+		e.warn("%s", warning)
+	}
+	w.announce = fmt.Sprintf("transparent on %s, ports %v, steered by %s", strings.Join(in.Interfaces, ", "), in.Ports, w.steering.Kind())
+	return w, nil
+}
+
+func steer(_ *env, in *config.Inline, listeners []net.Listener) (tproxy.Steering, error) {
+	return tproxy.Setup(steeringConfig(in, listeners))
+}
+
+func steeringConfig(in *config.Inline, listeners []net.Listener) tproxy.Config {
+	cfg := tproxy.Config{
+		Interfaces: in.Interfaces,
+		Include:    in.Include,
+		Exclude:    in.Exclude,
+		Listeners:  listeners,
+	}
+	for _, r := range in.Ports.Ranges {
+		cfg.Ports = append(cfg.Ports, tproxy.PortRange(r))
+	}
+	if in.WhenDown == config.WhenDownDrop {
+		cfg.WhenDown = tproxy.Drop
+	}
+	return cfg
+}
+
+// reload takes changed networks and ports where that can be done without a gap.
+func (w *way) reload(*config.Settings) error { return nil }
+
+// close takes down what was set up. It may be called on a way that was never opened.
+func (w *way) close() error {
+	var errs []error
+	if w.steering != nil {
+		errs = append(errs, w.steering.Close())
+	}
+	for _, ln := range w.listeners {
+		if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
