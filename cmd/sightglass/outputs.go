@@ -43,6 +43,9 @@ func openOutputs(e *env, o *config.Output, opt sink.Options) *outputs {
 	out.file(o.KeyLog, func(w *sink.Output) sink.Sink { return sink.NewKeyLog(w) })
 	out.file(o.EVE, func(w *sink.Output) sink.Sink { return sink.NewEVE(w, sink.EVEOptions{}) })
 	out.file(o.PCAPNG, func(w *sink.Output) sink.Sink { return sink.NewPcapng(w, sink.PcapngOptions{}) })
+	if path := e.getenv(envDigest); path != "" {
+		out.add(func() (sink.Sink, error) { return newDigest(path) })
+	}
 	if o.Follow {
 		out.writer(e.stdout, func(w *sink.Output) sink.Sink { return sink.NewFollow(w, sink.FollowOptions{Colour: e.colour()}) })
 	}

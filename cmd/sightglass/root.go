@@ -35,6 +35,12 @@ func run(e *env, args []string) int {
 	// A second signal ends the program at once, in the system's way.
 	context.AfterFunc(ctx, stop)
 
+	stopProfile, err := e.profile()
+	if err != nil {
+		e.warn("%s", oneLine(err))
+		return exitFailed
+	}
+	defer stopProfile()
 	root := rootCommand(e)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
