@@ -88,7 +88,7 @@ func TestEVEGolden(t *testing.T) {
 }
 
 func TestEVEDataAllocatesNothing(t *testing.T) {
-	v := NewEVE(NewOutput(io.Discard, Options{Lossless: true, FlushEvery: time.Second}), EVEOptions{})
+	v := NewEVE(NewOutput(io.Discard, Options{Lossless: true, FlushEvery: time.Second, Buffer: 1}), EVEOptions{})
 	defer v.Close()
 	p := play(v, testFlow(1)).established().data(client, get)
 	p.data(server, "HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n")

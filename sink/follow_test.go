@@ -97,7 +97,7 @@ func TestFollowInterleaved(t *testing.T) {
 }
 
 func TestFollowAllocatesNothing(t *testing.T) {
-	f := NewFollow(NewOutput(io.Discard, Options{Lossless: true, FlushEvery: time.Second}), FollowOptions{Colour: true})
+	f := NewFollow(NewOutput(io.Discard, Options{Lossless: true, FlushEvery: time.Second, Buffer: 1}), FollowOptions{Colour: true})
 	defer f.Close()
 	p := play(f, testFlow(1)).established()
 	text := session.Event{Kind: session.KindData, Side: server, Flow: p.f, Time: p.t, Data: []byte(pattern(16384))}

@@ -17,6 +17,7 @@ const (
 	maxFields    = 256      // header fields kept
 	maxPipelined = 64       // HTTP/1 requests that wait for a response
 	maxStreams   = 1024     // open HTTP/2 streams
+	maxHeld      = 1 << 20  // bytes of the headers of all open exchanges
 )
 
 // An exchange is one HTTP request and its response.
@@ -27,6 +28,7 @@ type exchange struct {
 	request  httpMessage
 	response httpMessage
 	pushed   bool // HTTP/2: promised by the server
+	held     int  // bytes of headers kept
 }
 
 // httpMessage is a request or a response, as far as it was seen.
@@ -113,6 +115,7 @@ type httpFlow struct {
 	open    func() []*exchange
 	head    []byte // of the client's stream, until decided
 	count   uint64
+	held    int // bytes of headers of open exchanges
 }
 
 // event takes an event of the connection.
@@ -191,7 +194,18 @@ func (h *httpFlow) decide(e *session.Event) {
 // done hands a complete exchange on.
 func (h *httpFlow) done(x *exchange) {
 	h.emit(x)
+	h.held -= x.held
 	h.keep.release(x)
+}
+
+// hold says whether n more bytes of headers may be kept for x, and counts them.
+func (h *httpFlow) hold(x *exchange, n int) bool {
+	if h.held+n > maxHeld {
+		return false
+	}
+	h.held += n
+	x.held += n
+	return true
 }
 
 func (h *httpFlow) add() *exchange {

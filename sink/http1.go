@@ -175,7 +175,7 @@ func (d *http1Dir) request(m *httpMessage, line string, t int64, rest []byte) []
 	d.c.waiting = append(d.c.waiting, d.x)
 	length, chunked, ok := bodyLength(m)
 	switch {
-	case !ok:
+	case !ok || !d.c.flow.hold(d.x, m.headLen):
 		d.c.flow.stop()
 		return nil
 	case chunked:
@@ -218,7 +218,7 @@ func (d *http1Dir) response(m *httpMessage, line string, t int64, rest []byte) [
 	switch { // RFC 9112, Section 6.3
 	case method == "HEAD" || status == 204 || status == 304:
 		d.complete(t)
-	case !ok:
+	case !ok || !d.c.flow.hold(d.x, m.headLen):
 		d.c.flow.stop()
 		return nil
 	case chunked:

@@ -271,7 +271,7 @@ func (d *http2Dir) endBlock(t int64) {
 func (d *http2Dir) promise(t int64) {
 	if x := d.newStream(d.pushed); x != nil && d.side == handshake.Server {
 		x.pushed = true
-		setHeader(&x.request, d.fields, len(d.block), t)
+		d.setHeader(x, &x.request, t)
 		x.request.done, x.request.end = true, t
 	}
 }
@@ -300,15 +300,19 @@ func (d *http2Dir) headers(id uint32, t int64) {
 	m := d.message(x)
 	m.end = t
 	if m.begin == 0 || m.status/100 == 1 {
-		setHeader(m, d.fields, len(d.block), t)
+		d.setHeader(x, m, t)
 	}
 }
 
-// setHeader sets a message's header from decoded fields (RFC 9113, Section 8.3).
-func setHeader(m *httpMessage, fields []httpField, size int, t int64) {
-	m.begin, m.end, m.headLen = t, t, size
+// setHeader sets a message's header from the decoded fields (RFC 9113, Section 8.3). A few bytes of
+// a block can stand for many of the compression table: what is kept is bounded by their number.
+func (d *http2Dir) setHeader(x *exchange, m *httpMessage, t int64) {
+	m.begin, m.end, m.headLen = t, t, len(d.block)
 	m.fields = m.fields[:0]
-	for _, f := range fields {
+	if !d.c.flow.hold(x, min(d.size, maxHead)) {
+		return
+	}
+	for _, f := range d.fields {
 		switch f.name {
 		case ":method":
 			m.method = f.value

@@ -130,12 +130,11 @@ func newFileConsumer(o *Output, s shape) *fileConsumer {
 	return c
 }
 
-func (c *fileConsumer) begin(t int64) {
-	if c.begun {
-		return
+func (c *fileConsumer) begin() {
+	if !c.begun {
+		c.begun = true
+		c.grow(c.shape.head(c.buf))
 	}
-	c.begun, c.first = true, t
-	c.grow(c.shape.head(c.buf))
 }
 
 // grow takes the appended buffer.
@@ -155,7 +154,10 @@ func (c *fileConsumer) record(r record) error {
 			return err
 		}
 	}
-	c.begin(r.time)
+	c.begin()
+	if c.records == 0 {
+		c.first = r.time
+	}
 	c.grow(c.shape.record(c.buf, r, c.records == 0))
 	c.records++
 	return nil
@@ -167,7 +169,7 @@ func (c *fileConsumer) full(r record) bool {
 		return false
 	}
 	return opt.RotateSize > 0 && c.size+int64(len(r.data)) > opt.RotateSize ||
-		opt.RotateTime > 0 && c.begun && r.time-c.first >= int64(opt.RotateTime)
+		opt.RotateTime > 0 && c.records > 0 && r.time-c.first >= int64(opt.RotateTime)
 }
 
 // write passes the buffer on. In a regular file it replaces the tail of the last flush.
@@ -198,7 +200,7 @@ func (c *fileConsumer) write() error {
 
 // flush leaves a complete file behind where that is possible: a regular file gets its tail at once.
 func (c *fileConsumer) flush() error {
-	c.begin(0)
+	c.begin()
 	if len(c.buf) == 0 {
 		return nil
 	}
@@ -222,7 +224,7 @@ func (c *fileConsumer) complete() error {
 
 func (c *fileConsumer) close() error {
 	var err error
-	if c.begin(0); !c.seek || len(c.buf) > 0 {
+	if c.begin(); !c.seek || len(c.buf) > 0 {
 		err = c.complete()
 	}
 	if c.o.f != nil {
@@ -241,7 +243,7 @@ func (c *fileConsumer) rotate(r record) error {
 		return err
 	}
 	t := c.first
-	if !c.begun {
+	if c.records == 0 {
 		t = r.time // a file continued from an earlier run
 	}
 	aside, err := c.aside(time.Unix(0, t).UTC())

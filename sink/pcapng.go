@@ -119,12 +119,27 @@ func (b *blocks) head(dst []byte) []byte {
 
 // announce appends the descriptions of the first n interfaces that the file lacks.
 func (b *blocks) announce(dst []byte, n int) []byte {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for ; b.announced < n; b.announced++ {
-		dst = appendInterface(dst, b.names[b.announced])
+	if b.announced < n {
+		dst = append(dst, b.describe(b.announced, n)...)
+		b.announced = n
 	}
 	return dst
+}
+
+// describe returns the descriptions of interfaces from to n.
+func (b *blocks) describe(from, n int) (dst []byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, name := range b.names[from:n] {
+		dst = appendInterface(dst, name)
+	}
+	return dst
+}
+
+func (b *blocks) count() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.names)
 }
 
 // record appends a packet block; its tag is the interface.

@@ -260,7 +260,7 @@ func TestPcapngEmptyIsValid(t *testing.T) {
 }
 
 func TestPcapngAllocatesNothing(t *testing.T) {
-	p := NewPcapng(NewOutput(io.Discard, Options{Lossless: true, Order: OrderLive, FlushEvery: time.Second}), PcapngOptions{})
+	p := NewPcapng(NewOutput(io.Discard, Options{Lossless: true, Order: OrderLive, FlushEvery: time.Second, Buffer: 1}), PcapngOptions{})
 	defer p.Close()
 	pl := play(p, testFlow6(1)).established()
 	e := session.Event{Kind: session.KindData, Side: server, Flow: pl.f, Time: pl.t, Data: []byte(pattern(16384))}

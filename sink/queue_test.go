@@ -283,7 +283,7 @@ func TestRecordLargerThanChunk(t *testing.T) {
 
 func TestPutAllocatesNothing(t *testing.T) {
 	for _, order := range []Order{OrderNone, OrderLive} {
-		k := NewKeyLog(NewOutput(io.Discard, Options{Lossless: true, Order: order, FlushEvery: time.Second}))
+		k := NewKeyLog(NewOutput(io.Discard, Options{Lossless: true, Order: order, FlushEvery: time.Second, Buffer: 1}))
 		e := secrets(7, epoch, string(make([]byte, 1400)))
 		fan := NewFan(k, k)
 		for range 20000 { // chunks and heap grow to their size first
