@@ -95,6 +95,7 @@ func TestSteerTCX(t *testing.T) {
 	t.Run("cookies", l.cookies)
 	t.Run("path MTU", l.pathMTU)
 	t.Run("vlan", l.vlan)
+	t.Run("scattered", l.scattered)
 	t.Run("interface comes back", l.comesBack)
 	t.Run("listeners close", l.listenersClose)
 	t.Run("closed", l.closed)
@@ -327,14 +328,7 @@ func sendRaw4(protocol int, to netip.Addr, b []byte) error {
 
 // vlan sends tagged frames. The kernel takes the first tag off before the program sees them.
 func (l *lab) vlan(t *testing.T) {
-	var hardware net.HardwareAddr
-	ok(t, l.Box.Do(func() error {
-		link, err := netlink.LinkByName(nettest.BoxClientLink)
-		if err == nil {
-			hardware = link.Attrs().HardwareAddr
-		}
-		return err
-	}))
+	hardware := hardwareOf(t, l.Box, nettest.BoxClientLink)
 	for _, tags := range [][]layers.EthernetType{{0x8100}, {0x88A8, 0x8100}} {
 		for _, to := range []netip.AddrPort{echo4, echo6} {
 			p := packet{from: client4, to: to, flags: "S", tags: tags, hardware: hardware}
@@ -348,7 +342,24 @@ func (l *lab) vlan(t *testing.T) {
 	}
 }
 
-func sendFrame(name string, frame []byte) error {
+// scattered sends frames of which only the Ethernet header is in the linear part of the kernel's buffer.
+// The kernel does so with those of more than a page.
+func (l *lab) scattered(t *testing.T) {
+	for n, name := range map[*nettest.Namespace]string{l.Client: nettest.ClientLink, l.Box: nettest.BoxClientLink} {
+		ok(t, n.SetMTU(name, 9000))
+	}
+	for _, s := range []stack{stacks[0], {v6: true, wrap: func(p *packet) { p.chain = []extension{padding(dst, 4)} }}} {
+		p := s.on("S")
+		p.payload, p.hardware = make([]byte, 8000), hardwareOf(t, l.Box, nettest.BoxClientLink)
+		p.from = netip.AddrPortFrom(p.from.Addr(), 40001)
+		begun := l.stats(t).New.Packets
+		ok(t, l.Client.Do(func() error { return sendFrame(nettest.ClientLink, p.bytes(t), unix.PACKET_VNET_HDR) }))
+		eventually(t, "a scattered SYN is taken", func() bool { return l.stats(t).New.Packets == begun+1 })
+	}
+}
+
+// sendFrame sends a frame; with PACKET_VNET_HDR so that the kernel keeps its headers apart.
+func sendFrame(name string, frame []byte, options ...int) error {
 	link, err := netlink.LinkByName(name)
 	if err != nil {
 		return err
@@ -358,6 +369,14 @@ func sendFrame(name string, frame []byte) error {
 		return err
 	}
 	defer func() { _ = unix.Close(fd) }()
+	for _, o := range options {
+		if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, o, 1); err != nil {
+			return err
+		}
+		// struct virtio_net_hdr, with the length of the headers.
+		header := binary.NativeEndian.AppendUint16([]byte{0, 0}, 14)
+		frame = append(append(header, make([]byte, 6)...), frame...)
+	}
 	return unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: link.Attrs().Index, Halen: 6})
 }
 

@@ -5,6 +5,7 @@
 package bpf
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -308,13 +309,13 @@ func (b *bench) oneStep(t *testing.T) {
 				return
 			default:
 			}
-			if _, err := b.objects.SteerClient.Run(&ebpf.RunOptions{Data: data, Repeat: 1000}); err != nil && !errors.Is(err, unix.EINTR) {
+			if _, err := b.objects.SteerClient.Run(&ebpf.RunOptions{Data: data, Repeat: 100}); err != nil && !errors.Is(err, unix.EINTR) {
 				t.Error(err)
 				return
 			}
 		}
 	})
-	for i := range 100 {
+	for i := range 40 {
 		ok(t, b.SetRules(sets[(i+1)%2]))
 	}
 	close(done)
@@ -352,12 +353,16 @@ func (b *bench) ownAddresses(t *testing.T) {
 // eventually waits for what the kernel tells another goroutine.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	end := time.Now().Add(10 * time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
 	for !is() {
-		if time.Now().After(end) {
+		select {
+		case <-ctx.Done():
 			t.Fatalf("it did not come about that %s", what)
+		case <-tick.C:
 		}
-		time.Sleep(time.Millisecond)
 	}
 }
 

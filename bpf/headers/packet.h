@@ -110,20 +110,34 @@ enum parsed {
 };
 
 /*
- * load copies bytes from the cursor on. The kernel reads them from the linear part of the frame only;
- * a tc program, which defines PULL, then pulls headers into it and tries again.
+ * load copies bytes from the cursor on. The kernel reads them from the linear part of the frame only.
+ * Where it has left the headers elsewhere, a tc program, which defines PULL, pulls so much into it and
+ * tries again; a socket filter cannot, but finds them by counting from the beginning of the frame.
  */
 static __always_inline long load(struct __sk_buff *skb, const struct cursor *at, void *to, __u32 len)
 {
 	long err = bpf_skb_load_bytes_relative(skb, at->offset, to, len, at->base);
-
 #ifdef PULL
-	if (err) {
-		bpf_skb_pull_data(skb, skb->len < PULL ? skb->len : PULL);
-		err = bpf_skb_load_bytes_relative(skb, at->offset, to, len, at->base);
+
+	if (!err)
+		return 0;
+	bpf_skb_pull_data(skb, skb->len < PULL ? skb->len : PULL);
+	return bpf_skb_load_bytes_relative(skb, at->offset, to, len, at->base);
+#else
+	__u32 offset = at->offset;
+	__be16 type;
+
+	if (!err)
+		return 0;
+	if (at->base == BPF_HDR_START_NET) {
+		/* The frame begins with an Ethernet header, if at all. */
+		if (bpf_skb_load_bytes(skb, ETH_HLEN - sizeof(type), &type, sizeof(type)) ||
+		    type != (__be16)skb->protocol)
+			return err;
+		offset += ETH_HLEN;
 	}
+	return bpf_skb_load_bytes(skb, offset, to, len);
 #endif
-	return err;
 }
 
 static __always_inline int is_vlan(__u16 protocol)
