@@ -15,11 +15,15 @@
 //	NewFollow(out, FollowOptions)  --follow            the conversation, for people
 //	NewSummary(out, SummaryOptions)                    a line a flow, a final table
 //	NewHAR(out, HAROptions)        --har               HTTP exchanges
-//	NewStreams(dir, StreamsOptions)  --streams         one file a direction
+//
+// Three bring their own output:
+//
+//	NewStreams(dir, StreamsOptions)    --streams       one file a direction
 //	NewServer(listener, ServerOptions) --pcap-over-ip  live pcapng over TCP
 //	NewMirror(ifname, MirrorOptions)   --mirror        packets onto an interface (Linux)
 //
-// [NewFan] makes one session.Handler of them all.
+// [NewFan] makes one session.Handler of them all. Options.Append suits key logs and EVE, which are
+// lines; RotateSize and RotateTime suit all that Create opens.
 //
 // # Who waits for whom
 //

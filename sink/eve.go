@@ -32,6 +32,7 @@ type EVE struct {
 // eveFlow is what EVE remembers of a flow.
 type eveFlow struct {
 	http     httpFlow
+	clock    clock
 	id       uint64
 	e        *session.Event // during the call
 	tls      bool           // a tls event was written
@@ -154,10 +155,10 @@ func (v *EVE) begin(f *eveFlow, e *session.Event, t time.Time, typ, proto string
 }
 
 // write ends an event and queues its line.
-func (v *EVE) write(j *jsonText, e *session.Event) {
+func (v *EVE) write(f *eveFlow, j *jsonText, e *session.Event) {
 	j.endObject()
 	j.b = append(j.b, '\n')
-	v.q.put(nanos(e.Time), e.Flow.ID, 0, j.b, nil, nil)
+	v.q.put(f.clock.at(e.Time), e.Flow.ID, 0, j.b, nil, nil)
 }
 
 // appProto is what Suricata calls the flow's protocol.
@@ -196,7 +197,7 @@ func (v *EVE) tls(f *eveFlow, e *session.Event) {
 	j.object("sightglass")
 	eveSession(j, flow)
 	j.endObject()
-	v.write(j, e)
+	v.write(f, j, e)
 }
 
 // eveVersion returns the version as Suricata writes it.
@@ -331,7 +332,7 @@ func (v *EVE) flow(f *eveFlow, e *session.Event) {
 	}
 	j.endObject()
 	v.flowExtra(j, f, flow)
-	v.write(j, e)
+	v.write(f, j, e)
 }
 
 func (v *EVE) flowExtra(j *jsonText, f *eveFlow, flow *session.Flow) {
@@ -385,7 +386,7 @@ func (v *EVE) refusal(f *eveFlow, e *session.Event) {
 	eveOutcome(j, e.Flow)
 	eveSession(j, e.Flow)
 	j.endObject()
-	v.write(j, e)
+	v.write(f, j, e)
 }
 
 // anomaly writes that a peer, or what was captured of it, broke the protocol.
@@ -406,7 +407,7 @@ func (v *EVE) anomaly(f *eveFlow, e *session.Event) {
 	j.object("sightglass")
 	eveOutcome(j, e.Flow)
 	j.endObject()
-	v.write(j, e)
+	v.write(f, j, e)
 }
 
 // A Counter is one number of a stats event. Dots in its name nest: "capture.kernel_drops".

@@ -50,7 +50,7 @@ func (v *EVE) http(f *eveFlow, x *exchange) {
 	j.uint("request_length", uint64(x.request.bodyLen))
 	j.bool("complete", x.request.done && x.response.done)
 	j.endObject()
-	v.write(j, f.e)
+	v.write(f, j, f.e)
 }
 
 func eveShow(j *jsonText, name, value string) { j.opt(name, cutString(value, maxShown)) }

@@ -2,7 +2,10 @@
 
 package sink
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 const flowShards = 64
 
@@ -35,20 +38,21 @@ func (t *flowTable[T]) put(id uint64, v *T) {
 	s.m[id] = v
 }
 
-// of returns the state of a flow, a new one if there is none.
-func (t *flowTable[T]) of(id uint64) *T {
-	v := t.get(id)
-	if v == nil {
-		v = new(T)
-		t.put(id, v)
-	}
-	return v
-}
-
 // remove forgets a flow.
 func (t *flowTable[T]) remove(id uint64) {
 	s := &t.shards[id%flowShards]
 	s.mu.Lock()
 	delete(s.m, id)
 	s.mu.Unlock()
+}
+
+// A clock keeps the time of a flow's records from going back: an event may be older than the one
+// before it (a segment that came early waits for one that came late), and its records must not be
+// sorted before that one's.
+type clock int64
+
+// at returns t in nanoseconds, or the last time if that is later.
+func (c *clock) at(t time.Time) int64 {
+	*c = max(*c, clock(nanos(t)))
+	return int64(*c)
 }

@@ -29,6 +29,7 @@ type Follow struct {
 
 // followFlow is what Follow remembers of a flow.
 type followFlow struct {
+	clock  clock
 	named  bool
 	open   [2]bool // the side's last line is not complete
 	last   handshake.Side
@@ -102,7 +103,7 @@ func (f *Follow) name(e *session.Event, s *followFlow) {
 func (f *Follow) note(e *session.Event, s *followFlow, text string) {
 	s.open = [2]bool{}
 	line := paint(nil, f.opt.Colour, colourBold, fmt.Sprintf("── flow %d  %s", e.Flow.ID, text))
-	f.q.put(nanos(e.Time), e.Flow.ID, 0, line, []byte{'\n'}, nil)
+	f.q.put(s.clock.at(e.Time), e.Flow.ID, 0, line, []byte{'\n'}, nil)
 }
 
 func (f *Follow) end(e *session.Event, s *followFlow) {
@@ -155,7 +156,7 @@ func (f *Follow) data(e *session.Event, s *followFlow) {
 			s.open[e.Side] = piece[len(piece)-1] != '\n'
 		}
 		s.offset[e.Side] += uint64(len(piece))
-		f.q.put(nanos(e.Time), e.Flow.ID, tag, buf, nil, nil)
+		f.q.put(s.clock.at(e.Time), e.Flow.ID, tag, buf, nil, nil)
 	}
 	*bufp = buf[:0]
 	f.bufs.Put(bufp)

@@ -22,7 +22,7 @@ type Output struct {
 }
 
 // Create opens the file at path for a sink, with mode 0600 if it is new; "-" is standard output. A
-// symbolic link is refused, except under /dev and /proc, where links stand for open files.
+// symbolic link is refused, except those of the system that stand for open files.
 func Create(path string, opt Options) (*Output, error) {
 	if path == "-" {
 		return NewOutput(os.Stdout, opt), nil
@@ -61,8 +61,7 @@ func openFile(path string, appending bool) (*os.File, error) {
 	if appending {
 		flags |= os.O_APPEND
 	}
-	if clean := filepath.ToSlash(filepath.Clean(path)); !strings.HasPrefix(clean, "/dev/") &&
-		!strings.HasPrefix(clean, "/proc/") {
+	if !standsForOpenFile(path) {
 		flags |= noFollow
 	}
 	f, err := os.OpenFile(path, flags, 0o600)
@@ -82,6 +81,14 @@ func openFile(path string, appending bool) (*os.File, error) {
 		}
 	}
 	return f, nil
+}
+
+// standsForOpenFile says that path is one like /dev/stdout, or /dev/fd/63 as shells make for
+// ">(command)".
+func standsForOpenFile(path string) bool {
+	clean := filepath.ToSlash(filepath.Clean(path))
+	return strings.HasPrefix(clean, "/dev/fd/") || strings.HasPrefix(clean, "/dev/std") ||
+		strings.HasPrefix(clean, "/proc/")
 }
 
 // A shape is what makes a file of records.
@@ -223,10 +230,8 @@ func (c *fileConsumer) complete() error {
 }
 
 func (c *fileConsumer) close() error {
-	var err error
-	if c.begin(); !c.seek || len(c.buf) > 0 {
-		err = c.complete()
-	}
+	c.begin()
+	err := c.complete()
 	if c.o.f != nil {
 		err = errors.Join(err, c.o.f.Close())
 	}

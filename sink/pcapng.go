@@ -4,6 +4,7 @@ package sink
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync"
 	"time"
 
@@ -70,25 +71,26 @@ const (
 	maxInterfaces = 256
 )
 
-// blocks is the shape of a pcapng file, and the list of its interfaces.
+// blocks is the shape of a pcapng file, and the list of all interfaces. In a file they are numbered
+// in the order of their first packet, so that it does not depend on which flow came first here.
 type blocks struct {
 	ordered bool
+	known   int // interfaces that every file describes
 
-	mu    sync.Mutex // taken once a flow, and for each file
+	mu    sync.Mutex // taken once a flow, and for each new interface of a file
 	names []string
 
 	// The queue's goroutine's own.
-	announced int
-	last      int64
+	numbers map[uint32]uint32 // an interface's number in the file
+	last    int64
 }
 
 func newBlocks(ordered bool, names []string) *blocks {
-	b := &blocks{ordered: ordered, names: names[:min(len(names), maxInterfaces):min(len(names), maxInterfaces)]}
 	if len(names) == 0 {
-		b.names = []string{"sightglass"}
+		names = []string{"sightglass"}
 	}
-	b.announced = len(b.names) // head takes that many
-	return b
+	names = slices.Clone(names[:min(len(names), maxInterfaces)])
+	return &blocks{ordered: ordered, known: len(names), names: names}
 }
 
 // index returns the number of the interface of that name.
@@ -98,10 +100,8 @@ func (b *blocks) index(name string) uint32 {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for i, n := range b.names {
-		if n == name {
-			return uint32(i)
-		}
+	if i := slices.Index(b.names, name); i >= 0 {
+		return uint32(i)
 	}
 	if len(b.names) >= maxInterfaces {
 		return 0
@@ -111,19 +111,11 @@ func (b *blocks) index(name string) uint32 {
 }
 
 func (b *blocks) head(dst []byte) []byte {
-	dst = appendSection(dst)
-	n := b.announced
-	b.announced, b.last = 0, 0
-	return b.announce(dst, n)
-}
-
-// announce appends the descriptions of the first n interfaces that the file lacks.
-func (b *blocks) announce(dst []byte, n int) []byte {
-	if b.announced < n {
-		dst = append(dst, b.describe(b.announced, n)...)
-		b.announced = n
+	b.last, b.numbers = 0, map[uint32]uint32{}
+	for n := range uint32(b.known) {
+		b.numbers[n] = n
 	}
-	return dst
+	return append(appendSection(dst), b.describe(0, b.known)...)
 }
 
 // describe returns the descriptions of interfaces from to n.
@@ -144,9 +136,13 @@ func (b *blocks) count() int {
 
 // record appends a packet block; its tag is the interface.
 func (b *blocks) record(dst []byte, r record, _ bool) []byte {
-	if int(r.tag) >= b.announced {
-		dst = b.announce(dst, int(r.tag)+1)
+	n, ok := b.numbers[r.tag]
+	if !ok {
+		dst = append(dst, b.describe(int(r.tag), int(r.tag)+1)...)
+		n = uint32(len(b.numbers))
+		b.numbers[r.tag] = n
 	}
+	binary.LittleEndian.PutUint32(r.data[8:], n)
 	if b.ordered {
 		if r.time < b.last {
 			putTime(r.data, b.last)

@@ -252,6 +252,35 @@ func TestPcapngInterfaces(t *testing.T) {
 	}
 }
 
+// TestPcapngInterfacesAreNumberedInOrder has a later flow come first: the file does not show it.
+func TestPcapngInterfacesAreNumberedInOrder(t *testing.T) {
+	var files [2][]byte
+	for i, ids := range [][]uint64{{1, 2}, {2, 1}} {
+		_, files[i] = pcapngOf(t, PcapngOptions{}, func(h session.Handler) {
+			for _, id := range ids {
+				f := testFlow(id)
+				f.Interface = fmt.Sprint("eth", id)
+				play(h, f).established().end()
+			}
+		})
+	}
+	if !bytes.Equal(files[0], files[1]) {
+		t.Error("the file depends on the order of events of different flows")
+	}
+}
+
+// TestPcapngTimeNeverGoesBack has a flow's second event be older than its first.
+func TestPcapngTimeNeverGoesBack(t *testing.T) {
+	_, file := pcapngOf(t, PcapngOptions{}, func(h session.Handler) {
+		p := play(h, testFlow(1)).data(client, "first")
+		p.t = p.t.Add(-time.Minute)
+		p.data(client, "2nd").end()
+	})
+	if got := packetNames(readPackets(t, file)); got != "C SYN, S SYN ACK, C ACK, C PSH ACK 5, S ACK, C PSH ACK 3, S ACK" {
+		t.Errorf("%s", got)
+	}
+}
+
 func TestPcapngEmptyIsValid(t *testing.T) {
 	_, file := pcapngOf(t, PcapngOptions{}, func(session.Handler) {})
 	if all := readPackets(t, file); len(all) != 0 || len(file) == 0 {

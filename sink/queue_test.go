@@ -309,7 +309,7 @@ func TestFrame(t *testing.T) {
 func BenchmarkQueue(b *testing.B) {
 	for _, n := range []int{100, 1460} {
 		b.Run(fmt.Sprintf("%d", n), func(b *testing.B) {
-			k := NewKeyLog(NewOutput(io.Discard, Options{}))
+			k := NewKeyLog(NewOutput(io.Discard, Options{Lossless: true}))
 			defer k.Close()
 			b.SetBytes(int64(n))
 			b.ReportAllocs()

@@ -50,7 +50,8 @@ type conversation struct {
 	ipid   [2]uint16
 	fin    [2]bool
 	reset  bool
-	last   int64 // time never goes back within a flow
+	clock  clock
+	last   int64 // the packet's time
 
 	buf     [blockHead + maxHeaders]byte
 	n       int // length of the headers in buf, from blockHead
@@ -92,7 +93,7 @@ func (p *packetiser) event(e *session.Event) {
 	if c == nil || c.reset {
 		return
 	}
-	c.last = max(c.last, nanos(e.Time))
+	c.last = c.clock.at(e.Time)
 	switch e.Kind {
 	case session.KindData:
 		p.data(c, e.Side, e.Data)
@@ -109,7 +110,7 @@ func (p *packetiser) event(e *session.Event) {
 // open shows the three-way handshake.
 func (p *packetiser) open(e *session.Event) *conversation {
 	c := newConversation(e.Flow, p.mtu)
-	c.last = nanos(e.Time)
+	c.last = c.clock.at(e.Time)
 	p.flows.put(e.Flow.ID, c)
 	p.out.begin(c, e.Flow)
 	p.send(c, handshake.Client, flagSYN, nil)

@@ -18,7 +18,8 @@ type Sink interface {
 	Name() string
 	// Dropped counts the records that were not written: the consumer was too slow, or failed.
 	Dropped() uint64
-	// Flush returns when everything taken so far is visible to readers of the output.
+	// Flush returns when everything taken so far is visible to readers of the output, but for what
+	// OrderAdvance holds back.
 	Flush() error
 	// Close flushes, completes and closes the output. It returns the first error of the output.
 	Close() error
