@@ -80,6 +80,7 @@ var commands = []command{
 	{groupHelp, checkCommand},
 	{groupHelp, explainCommand},
 	{groupHelp, configCommand},
+	{groupHelp, demoCommand},
 	{groupHelp, versionCommand},
 }
 
