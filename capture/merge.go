@@ -41,11 +41,11 @@ func (m *merger) emit(b *batch, within func(orderKey) bool) {
 		}
 		for first.emitted < len(first.events) {
 			r := &first.events[first.emitted]
+			if second != nil && second.next().before(r.at) {
+				break
+			}
 			if !within(r.at) {
 				return
-			}
-			if second != nil && second.events[second.emitted].at.before(r.at) {
-				break
 			}
 			m.event(first, r)
 			first.emitted++

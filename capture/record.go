@@ -74,6 +74,9 @@ func (r *recorder) Event(e *session.Event) {
 		clear: e.Clear, early: e.Early, injected: e.Injected, hasNoData: e.Data == nil,
 		from: len(p.data), flow: -1,
 	}
+	if e.Kind == session.KindOpen {
+		rec.time = r.t.time() // the flow's Start was before its first bytes
+	}
 	size := recordSize + len(e.Data)
 	p.data = append(p.data, e.Data...)
 	rec.to = len(p.data)
