@@ -84,10 +84,10 @@ const frameLen = 4 + 4 + 8 + 8
 // queue brings records from many flows to one consumer.
 //
 // Flows are spread over shards by their ID. A shard is a mutex around a memcpy into the shard's
-// current chunk; so two flows meet only when they share a shard, and for the time of a copy (50 to
-// 80 ns in all for a full segment; see BenchmarkQueue). Full chunks go through a channel that has
-// room for all chunks there are, so handing one on never blocks; only getting an empty one may, and
-// no lock is held meanwhile.
+// current chunk; so two flows meet only when they share a shard, and for the time of a copy. (60 ns a
+// record of 100 bytes and 150 ns one of 1460, the writing included, on two cores: BenchmarkQueue.)
+// Full chunks go through a channel that has room for all chunks there are, so handing one on never
+// blocks; only getting an empty one may, and no lock is held meanwhile.
 type queue struct {
 	opt     Options
 	c       consumer
