@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/sightglass/sightglass/internal/nettest"
+)
+
+// box is a program between the client and the server.
+type box struct {
+	name  string
+	way   int
+	start func(*bench) (*child, error) // nil: no program
+	reads bool                         // it writes a digest of the plaintext
+	seals bool                         // it ends the TLS connection and begins another
+}
+
+// boxLife bounds the life of a box.
+const boxLife = 5 * time.Minute
+
+var (
+	directBox     = &box{name: "no box", way: wayDirect}
+	sightglassBox = &box{name: "sightglass", way: waySightglass, start: startSightglass, reads: true}
+	haproxyBox    = &box{name: "HAProxy", way: wayHAProxy, start: startHAProxy(wayHAProxy, haproxySplice)}
+	terminateBox  = &box{name: "HAProxy terminating", way: wayTerminate, start: startHAProxy(wayTerminate, haproxyTerminate), seals: true}
+)
+
+const digestFile = "digest"
+
+// startSightglass starts the program under test, transparent, writing EVE, as it would be run.
+func startSightglass(b *bench) (*child, error) {
+	l := b.lab
+	out, err := os.Create(l.file("eve.json"))
+	if err != nil {
+		return nil, err
+	}
+	defer out.Close()
+	cmd := exec.Command(b.sightglass, "inline", "--interface", nettest.BoxClientLink, "--port", ports(waySightglass),
+		"--listen", "0.0.0.0:15443", "--cert", l.file(serverCert), "--key", l.file(serverKey), "--eve", "-")
+	cmd.Env = append(os.Environ(), "SIGHTGLASS_DIGEST="+l.file(digestFile))
+	cmd.Env = append(cmd.Env, b.profile()...)
+	cmd.Stdout = out
+	c, err := start(l.Box, boxLife, cmd)
+	if err != nil {
+		return nil, err
+	}
+	return c, b.listening(c, 15443)
+}
+
+// ports are those of a way.
+func ports(way int) string { return fmt.Sprintf("%d-%d", port(way, 0), port(way, 999)) }
+
+// listening waits until a box takes connections.
+func (b *bench) listening(c *child, port uint16) error {
+	ctx, stop := context.WithTimeout(b.ctx, 10*time.Second)
+	defer stop()
+	go func() {
+		select {
+		case <-c.proc.Done():
+			stop()
+		case <-ctx.Done():
+		}
+	}()
+	if err := b.lab.Box.WaitListening(ctx, port); err != nil {
+		return c.wrap(err)
+	}
+	// The rules that lead to the listener come after it, and nothing tells of them.
+	time.Sleep(300 * time.Millisecond)
+	return c.alive()
+}
+
+const haproxyHead = `global
+    maxconn @FLOWS@
+    maxpipes 200
+    ssl-default-bind-options ssl-min-ver TLSv1.2 ssl-max-ver TLSv1.2
+    ssl-default-server-options ssl-min-ver TLSv1.2 ssl-max-ver TLSv1.2
+    tune.ssl.default-dh-param 2048
+defaults
+    mode tcp
+    timeout connect 10s
+    timeout client 300s
+    timeout server 300s
+`
+
+// haproxySplice forwards without a look, the client's address kept, and lets the kernel splice.
+const haproxySplice = `
+frontend in
+    bind 0.0.0.0:@LISTENER@ transparent
+    option splice-auto
+    default_backend out
+backend out
+    option splice-auto
+    source 0.0.0.0 usesrc clientip
+    server any 0.0.0.0:0
+`
+
+// haproxyTerminate ends TLS and begins it anew, with RSA key exchange on both legs and resumption on none.
+const haproxyTerminate = `
+frontend in
+    bind 0.0.0.0:@LISTENER@ transparent ssl crt @BOTH@ ciphers AES128-GCM-SHA256:AES256-SHA:@SECLEVEL=0 no-tls-tickets
+    default_backend out
+backend out
+    source 0.0.0.0 usesrc clientip
+    server any 0.0.0.0:0 ssl verify none ciphers AES128-GCM-SHA256:AES256-SHA:@SECLEVEL=0 no-ssl-reuse no-tls-tickets
+`
+
+func startHAProxy(way int, config string) func(*bench) (*child, error) {
+	return func(b *bench) (*child, error) {
+		listener := uint16(port(way, 900))
+		config := strings.NewReplacer("@BOTH@", b.lab.file(bothFile), "@LISTENER@", fmt.Sprint(listener),
+			"@FLOWS@", fmt.Sprint(b.flows)).Replace(haproxyHead + config)
+		file := b.lab.file(fmt.Sprintf("haproxy-%d.cfg", way))
+		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+			return nil, err
+		}
+		if err := b.lab.steer(way, listener); err != nil {
+			return nil, err
+		}
+		c, err := start(b.lab.Box, boxLife, exec.Command("haproxy", "-db", "-f", file))
+		if err != nil {
+			return nil, err
+		}
+		return c, b.listening(c, listener)
+	}
+}
+
+// steerScript leads what goes a way to a transparent listener.
+const steerScript = `set -e
+nft -f - <<END
+table ip bench@WAY@
+delete table ip bench@WAY@
+table ip bench@WAY@ {
+  chain pre {
+    type filter hook prerouting priority mangle; policy accept;
+    meta l4proto tcp socket transparent 1 meta mark set 1 accept
+    iifname "@LINK@" tcp dport @PORTS@ tproxy to :@LISTENER@ meta mark set 1 accept
+  }
+}
+END
+ip rule list | grep -q 'fwmark 0x1 lookup 100' || ip rule add fwmark 1 lookup 100
+ip route replace local 0.0.0.0/0 dev lo table 100
+`
+
+func (l *lab) steer(way int, listener uint16) error {
+	script := strings.NewReplacer("@WAY@", fmt.Sprint(way), "@LINK@", nettest.BoxClientLink, "@PORTS@", ports(way),
+		"@LISTENER@", fmt.Sprint(listener)).Replace(steerScript)
+	c, err := start(l.Box, 10*time.Second, exec.Command("sh", "-c", script))
+	if err != nil {
+		return err
+	}
+	return c.wait()
+}

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sightglass/sightglass/handshake"
+)
+
+// shake makes handshakes for a while, as many as go, with so many connections at once. With Resume each
+// worker resumes a session of its own.
+func (c *client) shake(j *job) (*answer, error) {
+	sessions := make([]*session, j.Workers)
+	seeds := 0
+	if j.Resume {
+		seeds = len(sessions)
+		err := each(len(sessions), func(i int) (err error) {
+			sessions[i], err = c.seed(j)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := c.ready(); err != nil {
+		return nil, err
+	}
+	begun := time.Now()
+	end := begun.Add(time.Duration(j.Seconds * float64(time.Second)))
+	var n atomic.Int64
+	err := each(j.Workers, func(i int) error {
+		for time.Now().Before(end) {
+			if err := c.once(j.Targets[0], j.Suite, sessions[i]); err != nil {
+				return err
+			}
+			n.Add(1)
+		}
+		return nil
+	})
+	return &answer{Seconds: time.Since(begun).Seconds(), Count: int(n.Load()), Sums: make([]connSum, seeds)}, err
+}
+
+// seed makes the full handshake that is resumed then.
+func (c *client) seed(j *job) (*session, error) {
+	t, err := c.connect(j.Targets[0], j.Suite, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer t.release()
+	return &session{id: t.id, master: t.master}, t.Close()
+}
+
+// once is one handshake. Both sides check the other's Finished.
+func (c *client) once(target string, suite uint16, resume *session) error {
+	t, err := c.connect(target, suite, resume)
+	if err != nil {
+		return err
+	}
+	defer t.release()
+	if resume != nil && !t.resumed {
+		return errNotResumed
+	}
+	return t.Close()
+}
+
+// latency takes the time of full handshakes, to each target in turn, from the SYN to the server's Finished.
+func (c *client) latency(j *job) (*answer, error) {
+	if err := c.ready(); err != nil {
+		return nil, err
+	}
+	stop := c.load(j)
+	a := &answer{Samples: make([][]float64, len(j.Targets))}
+	pace := time.Duration(j.Pace * float64(time.Second))
+	next := time.Now()
+	for range j.Count {
+		for i, target := range j.Targets {
+			next = next.Add(pace)
+			time.Sleep(time.Until(next))
+			begun := time.Now()
+			t, err := c.connect(target, j.Suite, nil)
+			if err != nil {
+				_, _ = stop()
+				return nil, err
+			}
+			a.Samples[i] = append(a.Samples[i], time.Since(begun).Seconds())
+			_ = t.Close()
+			t.release()
+			a.Count++
+			if late := time.Now(); next.Before(late) {
+				next = late
+			}
+		}
+	}
+	n, err := stop()
+	a.Count += n
+	return a, err
+}
+
+// load makes full handshakes beside, to the first target, at the job's rate.
+func (c *client) load(j *job) (stop func() (int, error)) {
+	if j.Rate == 0 {
+		return func() (int, error) { return 0, nil }
+	}
+	var wg sync.WaitGroup
+	var failed atomic.Pointer[error]
+	var n atomic.Int64
+	done := make(chan struct{})
+	due := make(chan struct{}, j.Workers)
+	for range j.Workers {
+		wg.Go(func() {
+			for range due {
+				if err := c.once(j.Targets[0], j.Suite, nil); err != nil {
+					failed.Store(&err)
+				}
+				n.Add(1)
+			}
+		})
+	}
+	wg.Go(func() {
+		defer close(due)
+		begun, sent := time.Now(), 0
+		for tick := time.NewTicker(time.Millisecond); ; {
+			select {
+			case <-done:
+				tick.Stop()
+				return
+			case <-tick.C:
+			}
+			for ; float64(sent) < time.Since(begun).Seconds()*j.Rate; sent++ {
+				select {
+				case due <- struct{}{}:
+				case <-done:
+					return
+				}
+			}
+		}
+	})
+	return func() (int, error) {
+		close(done)
+		wg.Wait()
+		if err := failed.Load(); err != nil {
+			return 0, *err
+		}
+		return int(n.Load()), nil
+	}
+}
+
+// idle opens flows and leaves them, after one exchange on each.
+func (c *client) idle(j *job) (*answer, error) {
+	flows := make([]*tlsConn, j.Flows)
+	defer func() {
+		for _, t := range flows {
+			if t != nil {
+				_ = t.Close()
+			}
+		}
+	}()
+	const atOnce = 16
+	var next atomic.Int64
+	err := each(atOnce, func(int) error {
+		for {
+			i := int(next.Add(1)) - 1
+			if i >= len(flows) {
+				return nil
+			}
+			t, err := c.connect(j.Targets[0], j.Suite, nil)
+			if err != nil {
+				return err
+			}
+			flows[i] = t
+			if err := exchange(t); err != nil {
+				return err
+			}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := c.ready(); err != nil {
+		return nil, err
+	}
+	return &answer{Count: len(flows)}, nil
+}
+
+// exchange sends one record and takes one.
+func exchange(t *tlsConn) error {
+	ask := append([]byte{askIdle}, make([]byte, askLen-1)...)
+	if err := t.write(ask); err != nil {
+		return err
+	}
+	_, err := t.content(handshake.ContentApplicationData)
+	t.release()
+	_ = t.SetDeadline(time.Time{})
+	t.plain, t.out, t.msgs = nil, nil, handshake.Messages{}
+	return err
+}
