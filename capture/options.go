@@ -21,7 +21,8 @@ type Options struct {
 	Session *session.Config
 	// Workers is the number of goroutines that read flows; 0: one for each processor.
 	Workers int
-	// Select picks the flows of which events are handed on.
+	// Select picks the flows of which events are handed on. What has to wait for names or subjects
+	// comes when these are known, with the time that it was.
 	Select Selection
 	// Progress is told how many bytes of the files were read, of how many; total is 0 if that is not
 	// known. It is called often, by the goroutine that called Decrypt.
