@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -205,8 +204,4 @@ func sameLines(t *testing.T, what string, got, want []string) {
 
 func hosts(i int) (string, string) {
 	return fmt.Sprintf("10.0.%d.%d:%d", i/200, i%200+1, 40000+i), "10.9.9.9:443"
-}
-
-func hasPrefixes(s string, prefixes ...string) bool {
-	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) })
 }

@@ -4,7 +4,6 @@ package decap
 
 import (
 	"bytes"
-	"encoding/binary"
 	"net"
 	"net/netip"
 	"testing"
@@ -77,8 +76,6 @@ func udpTunnel(t testing.TB, port layers.UDPPort, inside ...[]byte) []byte {
 func greTunnel(t testing.TB, inside ...[]byte) []byte {
 	return serialize(t, eth(layers.EthernetTypeIPv4), ip4(layers.IPProtocolGRE), gopacket.Payload(join(inside...)))
 }
-
-func be32b(v uint32) []byte { return binary.BigEndian.AppendUint32(nil, v) }
 
 type wrapped struct {
 	link uint16
