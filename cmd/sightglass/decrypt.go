@@ -154,6 +154,11 @@ func (d *decryptFlags) run(ctx context.Context, e *env, s *config.Settings, file
 func (d *decryptFlags) outputs(e *env, o *config.Output) (*sink.Fan, error) {
 	out := openOutputs(e, o, captureOptions())
 	out.file(d.har, func(w *sink.Output) sink.Sink { return sink.NewHAR(w, sink.HAROptions{Version: versionText()}) })
+	if d.streams != "" {
+		out.add(func() (sink.Sink, error) {
+			return sink.NewStreams(d.streams, sink.StreamsOptions{Options: captureOptions()})
+		})
+	}
 	if d.wantsTable(o) {
 		d.table.Writer = e.stdout
 		out.writer(&d.table, func(w *sink.Output) sink.Sink {

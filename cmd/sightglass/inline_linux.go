@@ -5,8 +5,6 @@ package main
 import (
 	"context"
 	"errors"
-	"net"
-	"os"
 	"sync"
 	"time"
 
@@ -14,7 +12,6 @@ import (
 	"github.com/sightglass/sightglass/relay"
 	"github.com/sightglass/sightglass/rsakex"
 	"github.com/sightglass/sightglass/session"
-	"github.com/sightglass/sightglass/sink"
 )
 
 // proxy is a running inline.
@@ -23,9 +20,7 @@ type proxy struct {
 	settings    config.Settings
 	engine      *engine
 	generations generations
-	handler     session.Handler
-	fan         *sink.Fan
-	metrics     *metrics
+	live        *live
 	server      *relay.Server
 	way         way
 }
@@ -38,33 +33,18 @@ func runInline(ctx context.Context, e *env, s config.Settings, again func() (con
 	if err := p.open(ctx); err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	var beside sync.WaitGroup
-	defer beside.Wait()
-	defer stop(nil)
-	if p.metrics != nil {
-		ln, err := net.Listen("tcp", s.Output.Metrics)
-		if err != nil {
-			return err
-		}
-		beside.Go(func() {
-			if err := p.metrics.serve(ctx, ln); err != nil {
-				stop(err)
-			}
-		})
-	}
 	hangups, end := reloads()
 	defer end()
-	beside.Go(func() { p.reloadOn(ctx, hangups, again) })
+	aside, stop := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	beside.Go(func() { p.live.beside(aside, p.figures) })
+	beside.Go(func() { reloadOn(aside, hangups, func() { p.reload(again) }) })
 	e.warn("%s", p.way.announce)
-	if err := p.server.Serve(ctx, p.way.listeners...); err != nil {
-		return err
-	}
-	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return nil
+	err = p.server.Serve(ctx, p.way.listeners...)
+	stop()
+	beside.Wait()
+	p.live.stats(p.figures)
+	return err
 }
 
 // open does all that can fail before a connection is taken.
@@ -76,13 +56,8 @@ func (p *proxy) open(ctx context.Context) (err error) {
 	if len(p.engine.ring.Pairs()) == 0 && s.KeyLogIn == "" {
 		return usagef("inline needs --cert and --key (or --keylog-in)")
 	}
-	if p.fan, err = inlineOutputs(p.e, &s.Output); err != nil {
+	if p.live, err = openLive(p.e, &s.Output); err != nil {
 		return err
-	}
-	p.handler = p.fan
-	if s.Output.Metrics != "" {
-		p.metrics = newMetrics()
-		p.handler = handlers{p.metrics, p.fan}
 	}
 	if err := p.newGeneration(); err != nil {
 		return err
@@ -91,8 +66,8 @@ func (p *proxy) open(ctx context.Context) (err error) {
 		return err
 	}
 	p.server, err = relay.New(p.relayConfig())
-	if err == nil && p.metrics != nil {
-		p.addMetrics()
+	if err == nil && p.live.metrics != nil {
+		p.addMetrics(p.live.metrics)
 	}
 	return err
 }
@@ -119,30 +94,24 @@ func (p *proxy) newGeneration() error {
 		return err
 	}
 	pool := rsakex.NewPool(p.engine.ring, p.settings.Inline.Workers, 0)
-	cfg := p.engine.config(&p.settings, pool, p.handler)
+	cfg := p.engine.config(&p.settings, pool, p.live.handler())
 	cfg.Inline, cfg.Policy = true, policy
 	p.generations.replace(cfg, pool)
 	return nil
 }
 
-// reloadOn reads the configuration again at each hangup, until ctx ends.
-func (p *proxy) reloadOn(ctx context.Context, hangups <-chan os.Signal, again func() (config.Settings, error)) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-hangups:
-			if err := p.reload(again); err != nil {
-				p.e.warn("the configuration stays as it was: %s", oneLine(err))
-			} else {
-				p.e.warn("read the configuration again: %d certificates and keys", len(p.engine.ring.Pairs()))
-			}
-		}
+// reload reads the configuration again, and says how that went.
+func (p *proxy) reload(again func() (config.Settings, error)) {
+	if err := p.takeSettings(again); err != nil {
+		p.e.warn("the configuration stays as it was: %s", oneLine(err))
+		return
 	}
+	p.e.warn("read the configuration again: %d certificates and keys", len(p.engine.ring.Pairs()))
 }
 
-// reload takes the keys, the policy and the networks. What else is changed waits for a restart.
-func (p *proxy) reload(again func() (config.Settings, error)) error {
+// takeSettings takes the keys, the policy and the networks, for the flows that come. What else is
+// changed waits for a restart.
+func (p *proxy) takeSettings(again func() (config.Settings, error)) error {
 	s, err := again()
 	if err != nil {
 		return err
@@ -151,7 +120,7 @@ func (p *proxy) reload(again func() (config.Settings, error)) error {
 	if err != nil {
 		return err
 	}
-	if err := p.way.reload(&s); err != nil {
+	if err := p.way.reload(&s.Inline); err != nil {
 		return err
 	}
 	p.engine.ring = ring
@@ -165,32 +134,11 @@ func (p *proxy) close() error {
 	var errs []error
 	errs = append(errs, p.way.close())
 	p.generations.close()
-	if p.fan != nil {
-		errs = append(errs, p.fan.Close())
-		reportDrops(p.e, p.fan)
+	if p.live != nil {
+		errs = append(errs, p.live.close())
 	}
 	if p.engine != nil {
 		errs = append(errs, p.engine.close())
 	}
 	return errors.Join(errs...)
-}
-
-// inlineOutputs opens what comes out; with nothing to write, a line for each flow.
-func inlineOutputs(e *env, o *config.Output) (*sink.Fan, error) {
-	out := openOutputs(e, o, liveOptions(o))
-	if tellsPeople(o) {
-		out.writer(e.stdout, func(w *sink.Output) sink.Sink {
-			return sink.NewSummary(w, sink.SummaryOptions{Lines: true, Table: true, Colour: e.colour()})
-		})
-	}
-	return out.done()
-}
-
-// reportDrops says what slow outputs missed.
-func reportDrops(e *env, fan *sink.Fan) {
-	for _, s := range fan.Sinks() {
-		if n := s.Dropped(); n > 0 {
-			e.warn("%s: %d records were dropped: the output was too slow", s.Name(), n)
-		}
-	}
 }

@@ -5,16 +5,78 @@ package main
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sightglass/sightglass/handshake"
 	"github.com/sightglass/sightglass/relay"
+	"github.com/sightglass/sightglass/relay/tproxy"
 	"github.com/sightglass/sightglass/session"
+	"github.com/sightglass/sightglass/sink"
 )
 
 // addMetrics adds the figures that the parts of an inline count themselves.
-func (p *proxy) addMetrics() {
-	p.metrics.outputs(p.fan.Sinks())
-	p.metrics.gauge("sightglass_key_queue", "Private-key operations that wait.", p.generations.waiting)
-	p.metrics.gauge("sightglass_sessions", "Sessions remembered for resumption.", p.engine.store.Len)
-	p.metrics.registry.MustRegister(relayCollector{p.server.Stats})
+func (p *proxy) addMetrics(m *metrics) {
+	m.gauge("sightglass_key_queue", "Private-key operations that wait.", p.generations.waiting)
+	m.gauge("sightglass_sessions", "Sessions remembered for resumption.", p.engine.store.Len)
+	m.registry.MustRegister(relayCollector{p.server.Stats})
+	if d := p.way.dialer; d != nil {
+		m.counter("sightglass_port_taken_total", "Connections that could not have their client's own port.", nil, d.PortTaken)
+	}
+	if s := p.way.steering; s != nil {
+		m.registry.MustRegister(steeringCollector{s.Stats})
+	}
+}
+
+// figures are the feed's own, for EVE's stats.
+func (p *proxy) figures() []sink.Counter {
+	s := p.server.Stats()
+	counters := []sink.Counter{
+		{Name: "flow.active", Value: s.Active},
+		{Name: "flow.total", Value: s.Accepted},
+		{Name: "sightglass.relay.bytes_toserver", Value: s.Bytes[handshake.Client]},
+		{Name: "sightglass.relay.bytes_toclient", Value: s.Bytes[handshake.Server]},
+		{Name: "sightglass.relay.over_limit", Value: s.OverLimit},
+		{Name: "sightglass.relay.accept_failures", Value: s.AcceptFailures},
+		{Name: "sightglass.relay.panics", Value: s.Panics},
+		{Name: "sightglass.sessions", Value: uint64(p.engine.store.Len())},
+		{Name: "sightglass.key_queue", Value: uint64(p.generations.waiting())},
+	}
+	for _, cause := range session.Causes() {
+		if n := s.Refused[cause]; n > 0 {
+			counters = append(counters, sink.Counter{Name: "sightglass.refused." + cause.String(), Value: n})
+		}
+	}
+	if d := p.way.dialer; d != nil {
+		counters = append(counters, sink.Counter{Name: "sightglass.port_taken", Value: d.PortTaken()})
+	}
+	if p.way.steering != nil {
+		if st, err := p.way.steering.Stats(); err == nil {
+			counters = append(counters, sink.Counter{Name: "sightglass.steering.caught", Value: st.Caught},
+				sink.Counter{Name: "sightglass.steering.established", Value: st.Established},
+				sink.Counter{Name: "sightglass.steering.dropped", Value: st.Dropped})
+		}
+	}
+	return counters
+}
+
+// steeringCollector shows how many packets were steered here.
+type steeringCollector struct {
+	stats func() (tproxy.Stats, error)
+}
+
+var descSteered = prometheus.NewDesc("sightglass_steered_packets_total", "Packets by what became of them.", []string{"to"}, nil)
+
+// Describe implements prometheus.Collector.
+func (c steeringCollector) Describe(ch chan<- *prometheus.Desc) { ch <- descSteered }
+
+// Collect implements prometheus.Collector.
+func (c steeringCollector) Collect(ch chan<- prometheus.Metric) {
+	s, err := c.stats()
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(descSteered, err)
+		return
+	}
+	for to, n := range map[string]uint64{"listener": s.Caught, "connection": s.Established, "nowhere": s.Dropped} {
+		ch <- prometheus.MustNewConstMetric(descSteered, prometheus.CounterValue, float64(n), to)
+	}
 }
 
 // relayCollector shows the relay's counts as they are when asked.

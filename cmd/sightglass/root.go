@@ -28,13 +28,17 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 // errSilent ends the program with status 1 when everything was said already.
 var errSilent = errors.New("")
 
-// run runs the command and returns the exit status.
+// run runs the command until it ends or a signal asks it to, and returns the exit status.
 func run(e *env, args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), endSignals...)
 	defer stop()
 	// A second signal ends the program at once, in the system's way.
 	context.AfterFunc(ctx, stop)
+	return execute(ctx, e, args)
+}
 
+// execute runs the command until it ends or ctx does, and returns the exit status.
+func execute(ctx context.Context, e *env, args []string) int {
 	stopProfile, err := e.profile()
 	if err != nil {
 		e.warn("%s", oneLine(err))

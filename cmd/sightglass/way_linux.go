@@ -100,7 +100,7 @@ func steeringConfig(in *config.Inline, listeners []net.Listener) tproxy.Config {
 }
 
 // reload takes changed networks and ports where that can be done without a gap.
-func (w *way) reload(*config.Settings) error { return nil }
+func (w *way) reload(*config.Inline) error { return nil }
 
 // close takes down what was set up. It may be called on a way that was never opened.
 func (w *way) close() error {

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/sightglass/sightglass/internal/config"
+	"github.com/sightglass/sightglass/relay/tproxy"
+	"github.com/sightglass/sightglass/session"
+	"github.com/sightglass/sightglass/sink"
+)
+
+// live is what comes out of traffic as it happens, for inline and sniff.
+type live struct {
+	*sink.Fan
+	e       *env
+	eve     *sink.EVE // nil: none
+	server  *sink.Server
+	mirror  *tproxy.Mirror
+	metrics *metrics
+	metered net.Listener
+	start   time.Time
+}
+
+// openLive opens the outputs. With nothing to write, a person gets a line for each flow.
+func openLive(e *env, o *config.Output) (*live, error) {
+	l := &live{e: e, start: e.now()}
+	out := openOutputs(e, o, liveOptions(o))
+	for _, s := range out.sinks {
+		if eve, ok := s.(*sink.EVE); ok {
+			l.eve = eve
+		}
+	}
+	if o.PCAPOverIP != "" {
+		out.add(func() (sink.Sink, error) { return l.openServer(o.PCAPOverIP) })
+	}
+	if o.Mirror != "" {
+		out.add(func() (sink.Sink, error) { return l.openMirror(o.Mirror) })
+	}
+	if tellsPeople(o) {
+		out.writer(e.stdout, func(w *sink.Output) sink.Sink {
+			return sink.NewSummary(w, sink.SummaryOptions{Lines: true, Table: true, Colour: e.colour()})
+		})
+	}
+	var err error
+	if l.Fan, err = out.done(); err != nil {
+		return nil, errors.Join(err, l.closeRest())
+	}
+	if o.Metrics != "" {
+		if l.metered, err = net.Listen("tcp", o.Metrics); err != nil {
+			return nil, errors.Join(fmt.Errorf("metrics: %w", err), l.close())
+		}
+		l.metrics = newMetrics()
+		l.metrics.outputs(l.Sinks())
+	}
+	return l, nil
+}
+
+func (l *live) openServer(address string) (sink.Sink, error) {
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("pcap-over-ip: %w", err)
+	}
+	l.server = sink.NewServer(ln, sink.ServerOptions{})
+	return l.server, nil
+}
+
+func (l *live) openMirror(name string) (sink.Sink, error) {
+	var err error
+	if l.mirror, err = tproxy.EnsureMirror(name); err != nil {
+		return nil, err
+	}
+	return sink.NewMirror(name, sink.MirrorOptions{})
+}
+
+// handler is what sessions hand their events to.
+func (l *live) handler() session.Handler {
+	if l.metrics == nil {
+		return l.Fan
+	}
+	return handlers{l.metrics, l.Fan}
+}
+
+// statsEvery is how often EVE gets a stats event: Suricata's own interval.
+const statsEvery = 8 * time.Second
+
+// beside serves the metrics and writes EVE's stats until ctx ends. Figures returns the feed's own.
+func (l *live) beside(ctx context.Context, figures func() []sink.Counter) {
+	if l.metrics != nil {
+		var serving sync.WaitGroup
+		defer serving.Wait()
+		serving.Go(func() {
+			if err := l.metrics.serve(ctx, l.metered); err != nil {
+				l.e.warn("metrics: %v", err)
+			}
+		})
+	}
+	tick := time.NewTicker(statsEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			l.stats(figures)
+		}
+	}
+}
+
+// stats writes one stats event.
+func (l *live) stats(figures func() []sink.Counter) {
+	if l.eve == nil {
+		return
+	}
+	counters := figures()
+	for _, s := range l.Sinks() {
+		counters = append(counters, sink.Counter{Name: "sightglass.output_dropped." + s.Name(), Value: s.Dropped()})
+	}
+	now := l.e.now()
+	l.eve.Stats(now, now.Sub(l.start), counters)
+}
+
+// close writes what is left and says what slow outputs missed.
+func (l *live) close() error {
+	err := l.Close()
+	for _, s := range l.Sinks() {
+		if n := s.Dropped(); n > 0 {
+			l.e.warn("%s: %d records were dropped: the output was too slow", s.Name(), n)
+		}
+	}
+	return errors.Join(err, l.closeRest())
+}
+
+// closeRest gives up what is no sink.
+func (l *live) closeRest() error {
+	var errs []error
+	if l.metered != nil {
+		_ = l.metered.Close() // closed already, if it was served
+	}
+	if l.mirror != nil {
+		errs = append(errs, l.mirror.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// reloadOn calls reload at each hangup, until ctx ends.
+func reloadOn(ctx context.Context, hangups <-chan os.Signal, reload func()) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangups:
+			reload()
+		}
+	}
+}
