@@ -43,7 +43,6 @@ type flow struct {
 	client  int8 // direction of the client; -1: not known
 	list    int8 // the list it is on
 	over    bool // ended; kept for late packets
-	offers  bool // the client has offered to resume a session
 	waiting bool // on the list of flows that time goes on for
 	vlan    uint16
 	iface   string
@@ -66,11 +65,7 @@ func (f *flow) Data(dir int, b []byte) {
 		return
 	}
 	f.begin(dir, b)
-	side := f.side(dir)
-	if f.t.turn != nil {
-		f.takeTurn(side, b)
-	}
-	f.eng.Feed(side, f.t.time(), b)
+	f.eng.Feed(f.side(dir), f.t.time(), b)
 	f.t.fed(f)
 }
 
@@ -137,37 +132,6 @@ func (f *flow) guessClient(dir int, b []byte) int {
 func looksLikeServerHello(b []byte) bool {
 	return len(b) > handshake.RecordHeaderLen && b[0] == byte(handshake.ContentHandshake) && b[1] == 3 &&
 		b[handshake.RecordHeaderLen] == byte(handshake.TypeServerHello)
-}
-
-// takeTurn lets everything earlier happen first where the session may look for what another flow
-// has left: in the answer to a ClientHello that offers to resume a session.
-func (f *flow) takeTurn(side handshake.Side, b []byte) {
-	switch {
-	case side == handshake.Client:
-		f.offers = offersSession(b)
-	case f.offers:
-		f.t.turn()
-	}
-}
-
-// offersSession reports whether b may begin with a ClientHello that offers to resume a session. It
-// errs to that side.
-func offersSession(b []byte) bool {
-	const sessionIDLen = 43 // where it is in a record with a ClientHello
-	switch {
-	case len(b) >= 5 && string(b[:5]) == "PROXY", len(b) >= 12 && string(b[:12]) == "\r\n\r\n\x00\r\nQUIT\n":
-		return true // a ClientHello may follow in the same segment
-	case handshake.LooksLikeClientHello(b) != handshake.Yes:
-		return false
-	case b[0]&0x80 != 0, len(b) <= sessionIDLen, b[sessionIDLen] != 0:
-		return true
-	}
-	m := handshake.Message{Type: handshake.TypeClientHello, Raw: b[handshake.RecordHeaderLen:]}
-	if n := 4 + (int(b[6])<<16 | int(b[7])<<8 | int(b[8])); n < len(m.Raw) {
-		m.Raw = m.Raw[:n]
-	}
-	hello, err := handshake.ParseClientHello(m)
-	return err != nil || len(hello.SessionTicket) > 0 || len(hello.PSKIdentities) > 0
 }
 
 // end ends the session, after all that is held.

@@ -45,7 +45,6 @@ type tracker struct {
 	sub       uint64 // orders events of different flows at one packet
 	ref       *flowRef
 	newEngine func(session.Flow) engine
-	turn      func()      // waits until everything earlier has happened; nil: no need
 	onFed     func(*flow) // looks at a flow whose session was fed; nil: no need
 	refs      bool        // events are recorded
 }

@@ -20,8 +20,8 @@ func newWorker(id int, o *Options, bounds Bounds, g *gate) *worker {
 	w.t.refs = true
 	w.rec.t = w.t
 	w.rec.full = func() { g.drain(w.rec.part, orderKey{w.t.n, w.t.sub}) }
-	if cfg.Store != nil && o.workers() > 1 {
-		w.t.turn = func() { g.turn(w.batch, w.rec.part, orderKey{w.t.n, w.t.sub}) }
+	if o.workers() > 1 {
+		cfg.BeforeResume = func() { g.turn(w.batch, w.rec.part, orderKey{w.t.n, w.t.sub}) }
 	}
 	return w
 }
