@@ -154,4 +154,3 @@ func TestNameIsSafeOnATerminal(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
-
