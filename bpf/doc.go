@@ -22,7 +22,7 @@
 //	s, err := bpf.NewSteer(bpf.SteerConfig{Mark: 0x5347, Rules: rules})
 //	err = s.SetListeners(listeners...)
 //	err = s.Attach("eth0", bpf.TowardsClients)
-//	err = s.Attach("eth1", bpf.TowardsServers)
+//	err = s.AttachOthers()
 //
 // At an interface's ingress the program looks up the socket that a TCP packet belongs to by its
 // addresses and ports, whichever they are: the box's socket towards the client has the server's
@@ -49,9 +49,10 @@
 //
 // The links to interfaces are TCX where the kernel has it (Linux 6.6), and a clsact filter elsewhere.
 // A TCX link ends with its process, however it ends, unless it is pinned; then, and with clsact, the
-// program stays. Without listeners a program that stays lets new connections pass, or drops them with
-// SteerConfig.DropWithoutListener; listeners leave it by themselves when they are closed. The next
-// Steer with the same configuration takes over without a gap. RemoveSteering cleans up.
+// program stays. Without listeners a program that stays lets new connections pass, or, with
+// SteerConfig.DropWithoutListener, drops what it would steer; listeners leave it by themselves when
+// they are closed. The next Steer of the same instance takes over without a gap. RemoveSteering cleans
+// up.
 //
 // On kernels before Linux 6.6 sockets with SO_REUSEPORT cannot be assigned; SetListeners clears the
 // option there, so it must be called when all listeners are bound.

@@ -90,21 +90,31 @@ func listen(t *testing.T, n *nettest.Namespace, network, address string, control
 // accept serves each of a listener's connections until the test ends.
 func accept(t *testing.T, l *net.TCPListener, serve func(*net.TCPConn)) {
 	var running sync.WaitGroup
+	var mu sync.Mutex
+	var conns []*net.TCPConn
 	running.Go(func() {
 		for {
 			c, err := l.AcceptTCP()
 			if err != nil {
 				return
 			}
+			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			mu.Lock()
+			conns = append(conns, c)
+			mu.Unlock()
 			running.Go(func() {
 				defer func() { _ = c.Close() }()
-				_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 				serve(c)
 			})
 		}
 	})
 	t.Cleanup(func() {
 		_ = l.Close()
+		mu.Lock()
+		for _, c := range conns {
+			_ = c.SetDeadline(time.Now())
+		}
+		mu.Unlock()
 		running.Wait()
 	})
 }

@@ -25,8 +25,9 @@ type stack struct {
 type kind int
 
 const (
-	isTCP kind = iota
-	isFragment
+	isTCP   kind = iota
+	isFirst      // fragment of TCP
+	isLater      // fragment of TCP
 	isNone
 	isMalformed
 )
@@ -77,6 +78,7 @@ type packet struct {
 type fragment struct {
 	offset uint16 // in units of 8 bytes
 	more   bool
+	id     uint16
 }
 
 type extension struct {
@@ -105,9 +107,27 @@ func (p packet) reversed() packet {
 // bytes serialises the packet; the destination's link-layer address is that of loopback.
 func (p packet) bytes(t testing.TB) []byte {
 	t.Helper()
-	ipType, ip := layers.EthernetTypeIPv4, p.ipv4
+	body := p.body(t)
+	if p.edit != nil {
+		p.edit(body)
+	}
+	return p.frame(t, body)
+}
+
+// body is the packet from the IP header on.
+func (p packet) body(t testing.TB) []byte {
 	if p.to.Addr().Is6() {
-		ipType, ip = layers.EthernetTypeIPv6, p.ipv6
+		return p.ipv6(t)
+	}
+	return p.ipv4(t)
+}
+
+// frame puts what goes before the IP header before it.
+func (p packet) frame(t testing.TB, body []byte) []byte {
+	t.Helper()
+	ipType := layers.EthernetTypeIPv4
+	if p.to.Addr().Is6() {
+		ipType = layers.EthernetTypeIPv6
 	}
 	hardware := p.hardware
 	if hardware == nil {
@@ -120,10 +140,6 @@ func (p packet) bytes(t testing.TB) []byte {
 		q := &layers.Dot1Q{VLANIdentifier: uint16(100 + i), Type: ipType}
 		*outer, outer = tag, &q.Type
 		all = append(all, q)
-	}
-	body := ip(t)
-	if p.edit != nil {
-		p.edit(body)
 	}
 	return serialize(t, append(all, gopacket.Payload(body))...)
 }
@@ -174,7 +190,7 @@ func (p packet) ipv4(t testing.TB) []byte {
 			OptionData: make([]byte, p.options-2)}}
 	}
 	if f := p.fragment; f != nil {
-		ip.FragOffset = f.offset
+		ip.FragOffset, ip.Id = f.offset, f.id
 		if f.more {
 			ip.Flags = layers.IPv4MoreFragments
 		}
@@ -224,9 +240,9 @@ func routing(left byte) extension {
 	return extension{layers.IPProtocolIPv6Routing, []byte{0, 4, left, 0, 0, 0, 0}}
 }
 
-func fragmentHeader(offset uint16, more byte) extension {
+func fragmentHeader(offset uint16, more, id byte) extension {
 	return extension{layers.IPProtocolIPv6Fragment,
-		[]byte{0, byte(offset >> 5), byte(offset<<3) | more, 0, 0, 0, 1}}
+		[]byte{0, byte(offset >> 5), byte(offset<<3) | more, 0, 0, 0, id}}
 }
 
 func authentication(words byte) extension {
@@ -251,8 +267,8 @@ var stacks = []stack{
 	{name: "ipv4 vlan options", wrap: func(p *packet) { p.tags = []layers.EthernetType{0x8100}; p.options = 8 }},
 	{name: "ipv4 qinq", wrap: func(p *packet) { p.tags = []layers.EthernetType{0x88A8, 0x8100} }},
 	{name: "ipv4 three tags", wrap: func(p *packet) { p.tags = []layers.EthernetType{0x88A8, 0x8100, 0x8100} }, want: isNone},
-	{name: "ipv4 first fragment", wrap: func(p *packet) { p.fragment = &fragment{more: true} }, want: isFragment},
-	{name: "ipv4 last fragment", wrap: func(p *packet) { p.fragment = &fragment{offset: 100} }, want: isFragment},
+	{name: "ipv4 first fragment", wrap: func(p *packet) { p.fragment = &fragment{more: true, id: 1} }, want: isFirst},
+	{name: "ipv4 last fragment", wrap: func(p *packet) { p.fragment = &fragment{offset: 100, id: 2} }, want: isLater},
 	{name: "ipv4 udp", wrap: func(p *packet) { p.protocol = &udp }, want: isNone},
 	{name: "ipv4 version 5", wrap: func(p *packet) { p.edit = func(ip []byte) { ip[0] = 0x55 } }, want: isMalformed},
 	{name: "ipv4 short header", wrap: func(p *packet) { p.edit = func(ip []byte) { ip[0] = 0x44 } }, want: isMalformed},
@@ -267,13 +283,14 @@ var stacks = []stack{
 	{name: "ipv6 routing used up", v6: true, wrap: func(p *packet) { p.chain = []extension{routing(0)} }},
 	{name: "ipv6 routing", v6: true, wrap: func(p *packet) { p.chain = []extension{routing(1)} }, want: isNone},
 	{name: "ipv6 authentication", v6: true, wrap: func(p *packet) { p.chain = []extension{authentication(4)} }},
-	{name: "ipv6 whole with fragment header", v6: true, wrap: func(p *packet) { p.chain = []extension{fragmentHeader(0, 0)} }},
-	{name: "ipv6 first fragment", v6: true, wrap: func(p *packet) { p.chain = []extension{fragmentHeader(0, 1)} }, want: isFragment},
-	{name: "ipv6 last fragment", v6: true, wrap: func(p *packet) { p.chain = []extension{fragmentHeader(50, 0)} }, want: isFragment},
-	{name: "ipv6 fragment behind options", v6: true, wrap: func(p *packet) { p.chain = []extension{padding(hop, 1), fragmentHeader(0, 1)} }, want: isFragment},
-	{name: "ipv6 fragment of udp", v6: true, wrap: func(p *packet) { p.chain = []extension{fragmentHeader(0, 1)}; p.protocol = &udp }, want: isNone},
+	{name: "ipv6 whole with fragment header", v6: true, wrap: func(p *packet) { p.chain = []extension{fragmentHeader(0, 0, 1)} }},
+	{name: "ipv6 first fragment", v6: true, wrap: func(p *packet) { p.chain = []extension{fragmentHeader(0, 1, 1)} }, want: isFirst},
+	{name: "ipv6 last fragment", v6: true, wrap: func(p *packet) { p.chain = []extension{fragmentHeader(50, 0, 2)} }, want: isLater},
+	{name: "ipv6 fragment behind options", v6: true, wrap: func(p *packet) { p.chain = []extension{padding(hop, 1), fragmentHeader(0, 1, 1)} }, want: isFirst},
+	{name: "ipv6 fragment before options", v6: true, wrap: func(p *packet) { p.chain = []extension{fragmentHeader(0, 1, 1), padding(dst, 1)} }, want: isFirst},
+	{name: "ipv6 fragment of udp", v6: true, wrap: func(p *packet) { p.chain = []extension{fragmentHeader(0, 1, 1)}; p.protocol = &udp }, want: isNone},
 	{name: "ipv6 all in the recommended order", v6: true, wrap: func(p *packet) {
-		p.chain = []extension{padding(hop, 1), padding(dst, 1), routing(0), fragmentHeader(0, 0), authentication(4), padding(dst, 2)}
+		p.chain = []extension{padding(hop, 1), padding(dst, 1), routing(0), fragmentHeader(0, 0, 1), authentication(4), padding(dst, 2)}
 	}},
 	{name: "ipv6 seven", v6: true, wrap: func(p *packet) { p.chain = repeat(padding(dst, 1), 7) }},
 	{name: "ipv6 eight", v6: true, wrap: func(p *packet) { p.chain = repeat(padding(dst, 1), 8) }, want: isNone},

@@ -111,7 +111,8 @@ int shunt(struct __sk_buff *skb)
 	struct shunt_flow *flow;
 	__u64 now;
 
-	if (parse_network(skb, &p) != PARSED || p.protocol != IPPROTO_TCP ||
+	/* The reader gets all fragments of a packet, or could put none together. */
+	if (parse_network(skb, &p) != PARSED || p.fragment || p.protocol != IPPROTO_TCP ||
 	    parse_tcp(skb, &p) != PARSED)
 		return snap_length;
 	key_of(&p, &key);

@@ -22,16 +22,20 @@ func (c *Count) add(d Count) {
 // SteerStats are the counts since NewSteer. Only TCP packets are counted, and ICMP errors.
 type SteerStats struct {
 	// Handed over: of connections that the box has, SYNs to a listener, answers to a listener's SYN
-	// cookie, ICMP errors about the box's connections.
-	Established, New, Cookies, ICMP Count
+	// cookie, ICMP errors about the box's connections, and, with DropWithoutListener only, packets of
+	// connections that the box does not have, which the listener resets.
+	Established, New, Cookies, ICMP, Reset Count
+	// Fragments of such packets, for the kernel to put together.
+	Reassembled Count
 	// Passed: to the box itself or to where it does not forward, SYNs that a rule leaves out, SYNs
-	// that no rule takes, packets of connections that the box does not have, fragments, packets cut
-	// short or malformed.
+	// that no rule takes, packets of connections that the box does not have, fragments of any of
+	// these or whose first one was not seen, packets cut short or malformed.
 	Own, Excluded, Unmatched, Midstream, Fragments, Malformed Count
-	// SYNs that a rule takes, but there was no listener: passed or dropped, as configured.
+	// What the rules take while no listener was there: SYNs passed or, with DropWithoutListener, all
+	// packets dropped.
 	NoListener Count
-	// Packets for a socket that the kernel did not let be assigned: passed, or a SYN dropped if that
-	// is configured.
+	// Packets for a socket that the kernel did not let be assigned: passed, or, with
+	// DropWithoutListener, dropped if they were for a listener.
 	Failed Count
 	// Rules are those in force, servers' before clients', in their order in Rules.
 	Rules []RuleStats
@@ -57,7 +61,8 @@ func (s *Steer) Stats() (SteerStats, error) {
 	// In the order of steer.c.
 	for i, total := range []*Count{
 		&st.Established, &st.New, &st.Cookies, &st.ICMP, &st.Own, &st.Excluded, &st.Unmatched,
-		&st.Midstream, &st.NoListener, &st.Fragments, &st.Malformed, &st.Failed,
+		&st.Midstream, &st.NoListener, &st.Fragments, &st.Malformed, &st.Failed, &st.Reset,
+		&st.Reassembled,
 	} {
 		if err := readCount(s.objects.Totals, uint32(i), total); err != nil {
 			return SteerStats{}, err

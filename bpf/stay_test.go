@@ -7,6 +7,7 @@ package bpf
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -24,6 +25,8 @@ import (
 // stayConfig is what the process that is killed and the test agree on, by the environment.
 func stayConfig(way Attachment, drop bool, pins string) SteerConfig {
 	return SteerConfig{
+		Instance:            "stay",
+		About:               "what is on port 443",
 		Mark:                testMark,
 		Rules:               Rules{Servers: AllServers(PortSet(serverPort))},
 		Attachment:          way,
@@ -151,20 +154,20 @@ func TestKilledForwards(t *testing.T) {
 // TestKilledDrops kills the process; its program stays, until another takes over, and is removed.
 func TestKilledDrops(t *testing.T) {
 	supportedHere(t)
-	t.Run("tcx", func(t *testing.T) {
-		pins := bpfFS(t)
-		testKilledDrops(t, AttachTCX, pins, "WAY=tcx", "DROP=1", "PINS="+pins)
-	})
-	t.Run("clsact", func(t *testing.T) {
-		testKilledDrops(t, AttachClsact, "", "WAY=clsact", "DROP=1")
-	})
+	for _, way := range []Attachment{AttachTCX, AttachClsact} {
+		t.Run(way.String(), func(t *testing.T) { testKilledDrops(t, way) })
+	}
 }
 
-func testKilledDrops(t *testing.T, way Attachment, pins string, env ...string) {
-	hosts := stayHosts(t)
-	p := startKilled(t, hosts.Box, env...)
+func testKilledDrops(t *testing.T, way Attachment) {
+	hosts, pins := stayHosts(t), bpfFS(t)
+	// A connection that began before the box did is not let through.
+	early := converse(t, hosts.Client, netip.AddrPortFrom(nettest.Server4, serverPort))
+	p := startKilled(t, hosts.Box, "WAY="+way.String(), "DROP=1", "PINS="+pins)
 	wantAnswer(t, hosts.Client, "box")
-	before := linkIDs(t, pins)
+	wantReset(t, early)
+	wantInstance(t, hosts.Box, pins, &Instance{"stay", "what is on port 443", []string{nettest.BoxClientLink, nettest.BoxServerLink}})
+	before := linkIDs(t, hosts.Box, way, pins)
 	p.Kill()
 	wantNoAnswer(t, hosts)
 
@@ -179,7 +182,7 @@ func testKilledDrops(t *testing.T, way Attachment, pins string, env ...string) {
 	ok(t, s.SetListeners(l))
 	ok(t, attachBoth(s))
 	wantAnswer(t, hosts.Client, "successor")
-	if after := linkIDs(t, pins); fmt.Sprint(after) != fmt.Sprint(before) {
+	if after := linkIDs(t, hosts.Box, way, pins); fmt.Sprint(after) != fmt.Sprint(before) {
 		t.Errorf("links %v, before %v: they were made anew", after, before)
 	}
 	ok(t, s.Close())
@@ -187,12 +190,10 @@ func testKilledDrops(t *testing.T, way Attachment, pins string, env ...string) {
 	wantNoAnswer(t, hosts)
 	for range 2 {
 		ok(t, hosts.Box.Do(func() error {
-			if err := RemoveSteering(nettest.BoxClientLink, pins); err != nil {
-				return err
-			}
-			return RemoveSteering(nettest.BoxServerLink, pins)
+			return RemoveSteering("stay", pins)
 		}))
 	}
+	wantInstance(t, hosts.Box, pins, nil)
 	wantAnswer(t, hosts.Client, "server")
 	noFilters(t, hosts.Box)
 }
@@ -205,13 +206,44 @@ func bpfFS(t *testing.T) string {
 	return filepath.Join(dir, "pins")
 }
 
-func linkIDs(t *testing.T, pins string) (ids []link.ID) {
+// wantReset expects a connection to be broken when something is sent by it.
+func wantReset(t *testing.T, c conversation) {
 	t.Helper()
-	if pins == "" {
+	_, _ = c.Write([]byte("still there?"))
+	if _, err := c.Read(make([]byte, 100)); !errors.Is(err, unix.ECONNRESET) {
+		t.Errorf("got %v, want a reset", err)
+	}
+}
+
+// wantInstance checks what is known of the instances in a namespace; nil is that there is none.
+func wantInstance(t *testing.T, box *nettest.Namespace, path string, want *Instance) {
+	t.Helper()
+	var found []Instance
+	ok(t, box.Do(func() (err error) {
+		found, err = Instances(path)
+		return err
+	}))
+	if want == nil && len(found) == 0 {
+		return
+	}
+	if want == nil || len(found) != 1 || fmt.Sprint(found[0]) != fmt.Sprint(*want) {
+		t.Errorf("found %q, want %q", found, want)
+	}
+}
+
+// linkIDs are those of the links that are pinned.
+func linkIDs(t *testing.T, box *nettest.Namespace, way Attachment, path string) (ids []link.ID) {
+	t.Helper()
+	if way != AttachTCX {
 		return nil
 	}
+	var p pinFiles
+	ok(t, box.Do(func() (err error) {
+		p, err = pinsOf(path, "stay")
+		return err
+	}))
 	for _, name := range []string{nettest.BoxClientLink, nettest.BoxServerLink} {
-		l, err := link.LoadPinnedLink(pinFile(pins, name), nil)
+		l, err := link.LoadPinnedLink(p.link(name), nil)
 		ok(t, err)
 		info, err := l.Info()
 		ok(t, err)

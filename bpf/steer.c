@@ -104,6 +104,8 @@ enum total {
 	TOTAL_FRAGMENT,
 	TOTAL_MALFORMED,
 	TOTAL_FAILED,
+	TOTAL_RESET,
+	TOTAL_REASSEMBLED,
 	TOTALS,
 };
 
@@ -129,15 +131,31 @@ struct flow {
 };
 
 /*
- * Connections whose SYN was given to a socket in TIME_WAIT: that socket makes way for them, and the
- * kernel looks for a listener in its place.
+ * Connections for which the kernel is to look for a listener itself: those whose SYN was given to a
+ * socket in TIME_WAIT, which makes way, and those whose SYN comes in fragments. An entry that is left
+ * over does no harm: only packets that were marked here get to where a listener is looked for.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
 	__type(key, struct flow);
 	__type(value, __u32);
-} recycled SEC(".maps");
+} awaited SEC(".maps");
+
+/* Packets whose first fragment was kept in the box. */
+struct fragments {
+	__be32 source[4];
+	__be32 destination[4];
+	__u32 id;
+	__u32 family;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct fragments);
+	__type(value, __u32);
+} kept SEC(".maps");
 
 enum decision { STEER, EXCLUDED, UNMATCHED };
 
@@ -378,7 +396,7 @@ static __always_inline int steer_new(struct __sk_buff *skb, const struct flow *f
 		goto pass;
 	}
 	if (time_wait) {
-		bpf_map_update_elem(&recycled, f, &one, 0);
+		bpf_map_update_elem(&awaited, f, &one, 0);
 		return hand_over(skb, time_wait, TOTAL_NEW, otherwise);
 	}
 	sk = pick_listener(f);
@@ -394,31 +412,50 @@ pass:
 	return TC_ACT_UNSPEC;
 }
 
+/* is_cookie says whether the packet brings back a cookie that the listener has given out. */
+static __always_inline int is_cookie(struct packet *p, struct bpf_sock *listener)
+{
+	__u32 header = p->family == AF_INET ? sizeof(p->ip.v4) : sizeof(p->ip.v6);
+
+	if ((p->tcp.flags & (TCP_SYN | TCP_RST | TCP_ACK)) != TCP_ACK)
+		return 0;
+	return !bpf_tcp_check_syncookie(listener, &p->ip, header, &p->tcp, sizeof(p->tcp));
+}
+
 /*
- * steer_midstream judges a packet of a connection that the box does not have: it began before the box
- * did, and goes on, or a listener under a flood keeps it as a cookie, which this packet brings back.
+ * steer_midstream judges a packet of a connection that the box does not have. A listener under a flood
+ * may keep it as a cookie, which this packet brings back. Else it began before the box did, and goes
+ * on; or, where nothing may pass the box, is reset by the listener, which knows nothing of it.
  */
 static __always_inline int steer_midstream(struct __sk_buff *skb, struct packet *p,
 					   const struct flow *f, void *trie)
 {
-	__u32 header = p->family == AF_INET ? sizeof(p->ip.v4) : sizeof(p->ip.v6);
 	struct bpf_sock *sk;
 	struct verdict v;
 
-	if ((p->tcp.flags & (TCP_SYN | TCP_RST | TCP_ACK)) != TCP_ACK)
-		goto pass;
 	decide(trie, f, &v);
 	if (v.decision != STEER)
 		goto pass;
 	sk = pick_listener(f);
+	if (!sk && drop_without_listener) {
+		count(skb, TOTAL_NO_LISTENER);
+		return TC_ACT_SHOT;
+	}
 	if (!sk)
 		goto pass;
-	if (!bpf_tcp_check_syncookie(sk, &p->ip, header, &p->tcp, sizeof(p->tcp)))
+	if (is_cookie(p, sk))
 		return hand_over(skb, sk, TOTAL_COOKIE, TC_ACT_UNSPEC);
+	if (drop_without_listener)
+		return hand_over(skb, sk, TOTAL_RESET, TC_ACT_SHOT);
 	bpf_sk_release(sk);
 pass:
 	count(skb, TOTAL_MIDSTREAM);
 	return TC_ACT_UNSPEC;
+}
+
+static __always_inline int is_syn(const struct packet *p)
+{
+	return (p->tcp.flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
 }
 
 static __always_inline int steer_tcp(struct __sk_buff *skb, struct packet *p, int takes_new)
@@ -439,7 +476,7 @@ static __always_inline int steer_tcp(struct __sk_buff *skb, struct packet *p, in
 		count(skb, TOTAL_OWN);
 		return TC_ACT_UNSPEC;
 	}
-	begins = (p->tcp.flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
+	begins = is_syn(p);
 	sk = find_socket(skb, &f);
 	if (sk) {
 		if (takes_new && begins && sk->state == BPF_TCP_TIME_WAIT)
@@ -498,28 +535,129 @@ static __always_inline int steer_icmp(struct __sk_buff *skb, struct packet *p)
 	return TC_ACT_UNSPEC;
 }
 
+static __always_inline void fragments_of(const struct packet *p, struct fragments *key)
+{
+	__builtin_memset(key, 0, sizeof(*key));
+	key->id = p->fragment_id;
+	key->family = p->family;
+	if (p->family == AF_INET) {
+		key->source[0] = p->ip.v4.source;
+		key->destination[0] = p->ip.v4.destination;
+	} else {
+		__builtin_memcpy(key->source, p->ip.v6.source, sizeof(key->source));
+		__builtin_memcpy(key->destination, p->ip.v6.destination, sizeof(key->destination));
+	}
+}
+
+enum fate { FATE_KEEP, FATE_PASS, FATE_DROP };
+
+/*
+ * judge_fragment decides for the first fragment, by what of the TCP header is in it, as steer_tcp does
+ * for whole packets.
+ */
+static __always_inline enum fate judge_fragment(struct __sk_buff *skb, const struct flow *f, void *trie,
+						int begins)
+{
+	struct bpf_sock *sk;
+	struct verdict v;
+
+	decide(trie, f, &v);
+	if (v.decision != STEER || (!begins && !drop_without_listener) || is_unroutable(skb, f))
+		return FATE_PASS;
+	sk = pick_listener(f);
+	if (!sk)
+		return drop_without_listener ? FATE_DROP : FATE_PASS;
+	bpf_sk_release(sk);
+	if (begins) {
+		count_rule(v.client_rule);
+		count_rule(v.server_rule);
+	}
+	return FATE_KEEP;
+}
+
+/*
+ * steer_first judges the first fragment of a packet. The kernel puts the fragments together when all
+ * are delivered to the box, so the mark is enough, and finds the socket then.
+ */
+static __always_inline int steer_first(struct __sk_buff *skb, struct packet *p, int takes_new)
+{
+	void *trie = current_rules();
+	enum fate fate = FATE_PASS;
+	struct fragments key;
+	struct bpf_sock *sk;
+	__u32 one = 1;
+	struct flow f;
+	int begins;
+
+	if (!trie)
+		return TC_ACT_UNSPEC;
+	/* As much as any fragment but the last has; it may be all there is. */
+	begins = parse_tcp(skb, p) != PARSED || is_syn(p);
+	if (begins && load(skb, &p->at, &p->tcp, 8)) {
+		count(skb, TOTAL_MALFORMED);
+		return TC_ACT_UNSPEC;
+	}
+	flow_of(p, &f);
+	if (is_own(trie, &f)) {
+		count(skb, TOTAL_OWN);
+		return TC_ACT_UNSPEC;
+	}
+	sk = find_socket(skb, &f);
+	if (sk) {
+		bpf_sk_release(sk);
+		fate = FATE_KEEP;
+	} else if (takes_new) {
+		fate = judge_fragment(skb, &f, trie, begins);
+	}
+	if (fate != FATE_KEEP) {
+		count(skb, fate == FATE_DROP ? TOTAL_NO_LISTENER : TOTAL_FRAGMENT);
+		return fate == FATE_DROP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	}
+	if (takes_new)
+		bpf_map_update_elem(&awaited, &f, &one, 0);
+	fragments_of(p, &key);
+	bpf_map_update_elem(&kept, &key, &one, 0);
+	set_mark(skb);
+	count(skb, TOTAL_REASSEMBLED);
+	return TC_ACT_UNSPEC;
+}
+
+/* steer_later sends the other fragments where the first one went. */
+static __always_inline int steer_later(struct __sk_buff *skb, struct packet *p)
+{
+	struct fragments key;
+
+	fragments_of(p, &key);
+	if (bpf_map_lookup_elem(&kept, &key)) {
+		set_mark(skb);
+		count(skb, TOTAL_REASSEMBLED);
+	} else if (p->protocol == IPPROTO_TCP) {
+		count(skb, TOTAL_FRAGMENT);
+	}
+	return TC_ACT_UNSPEC;
+}
+
 static __always_inline int steer(struct __sk_buff *skb, int takes_new)
 {
 	struct packet p = {};
-	enum parsed result;
 
 	/* What is for another host is only seen because the interface is promiscuous. */
 	if (skb->pkt_type != PACKET_HOST)
 		return TC_ACT_UNSPEC;
-	result = parse_network(skb, &p);
-	if (result == PARSED_OTHER)
-		return TC_ACT_UNSPEC;
-	if (result == PARSED_MALFORMED) {
+	switch (parse_network(skb, &p)) {
+	case PARSED:
+		break;
+	case PARSED_FRAGMENT:
+		return steer_later(skb, &p);
+	case PARSED_MALFORMED:
 		count(skb, TOTAL_MALFORMED);
 		return TC_ACT_UNSPEC;
-	}
-	if (p.protocol == IPPROTO_TCP) {
-		if (result == PARSED)
-			return steer_tcp(skb, &p, takes_new);
-		count(skb, TOTAL_FRAGMENT);
+	default:
 		return TC_ACT_UNSPEC;
 	}
-	if (result == PARSED && p.protocol == (p.family == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6))
+	if (p.protocol == IPPROTO_TCP)
+		return p.fragment ? steer_first(skb, &p, takes_new) : steer_tcp(skb, &p, takes_new);
+	if (!p.fragment && p.protocol == (p.family == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6))
 		return steer_icmp(skb, &p);
 	return TC_ACT_UNSPEC;
 }
@@ -559,10 +697,7 @@ static __always_inline void flow_of_lookup(const volatile struct bpf_sk_lookup *
 	f->server_port = bpf_htons(ctx->local_port);
 }
 
-/*
- * steer_listener answers the kernel's search for a listener in the place of a socket in TIME_WAIT, and
- * no other.
- */
+/* steer_listener answers the kernel's search for a listener for what is awaited, and for nothing else. */
 SEC("sk_lookup")
 int steer_listener(struct bpf_sk_lookup *ctx)
 {
@@ -572,9 +707,8 @@ int steer_listener(struct bpf_sk_lookup *ctx)
 	if (ctx->protocol != IPPROTO_TCP)
 		return SK_PASS;
 	flow_of_lookup(ctx, &f);
-	if (!bpf_map_lookup_elem(&recycled, &f))
+	if (!bpf_map_lookup_elem(&awaited, &f))
 		return SK_PASS;
-	bpf_map_delete_elem(&recycled, &f);
 	sk = pick_listener(&f);
 	if (!sk)
 		return SK_PASS;

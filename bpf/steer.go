@@ -23,14 +23,21 @@ type SteerConfig struct {
 	// Mark must not be zero, and have no bits beside MarkMask. MarkMask zero is all bits.
 	Mark, MarkMask uint32
 	Rules          Rules
-	// DropWithoutListener drops new connections that the rules take while no listener is there to
-	// take them: before the first SetListeners, and where the program outlives its process. Otherwise
-	// they pass.
+	// DropWithoutListener lets nothing pass that the rules take: while no listener is there to take
+	// it, before the first SetListeners and where the program outlives its process, it is dropped, and
+	// connections that began without the box are reset. Otherwise both pass.
 	DropWithoutListener bool
-	// PinPath is a directory on a BPF file system (/sys/fs/bpf, as a rule) in which TCX links are
-	// pinned, so that they outlive the process; it is made if it is missing. It is used with
-	// DropWithoutListener only. A clsact filter stays without it.
+	// PinPath is a directory on a BPF file system (below /sys/fs/bpf, as a rule), made if it is
+	// missing. About is pinned there, and with DropWithoutListener, which needs it, what outlives the
+	// process. If it is empty, nothing is.
 	PinPath string
+	// Instance tells programs apart that steer on the same interfaces: small letters, digits and
+	// hyphens, 24 at most. Two processes of one instance take each other's place, so the caller sees
+	// to it that there is one only.
+	Instance string
+	// About is for whoever lists the Instances, while the process runs and after it was killed; 1024
+	// bytes at most.
+	About string
 	// Attachment is how the program is tied to interfaces.
 	Attachment Attachment
 	// OnError takes what goes wrong later on, when interfaces or addresses change. It is called from
@@ -45,6 +52,7 @@ type Steer struct {
 	objects steerObjects
 	trie    *ebpf.MapSpec // of which each generation is one
 	home    namespace
+	pins    pinFiles
 	lookup  link.Link
 
 	mu       sync.Mutex
@@ -52,6 +60,7 @@ type Steer struct {
 	own      []netip.Prefix
 	numbers  numbering
 	attached map[string]*attachment
+	others   bool // what is not attached by name is attached, too
 	closed   bool
 
 	stopWatch func()
@@ -72,6 +81,9 @@ func NewSteer(cfg SteerConfig) (*Steer, error) {
 		numbers:  newNumbering(),
 		attached: make(map[string]*attachment),
 	}
+	if s.pins, err = pinsOf(cfg.PinPath, cfg.Instance); err != nil {
+		return nil, err
+	}
 	if s.home, err = currentNamespace(); err != nil {
 		return nil, err
 	}
@@ -84,12 +96,25 @@ func NewSteer(cfg SteerConfig) (*Steer, error) {
 	return s, nil
 }
 
+// check refuses what makes no sense.
+func (cfg *SteerConfig) check() error {
+	if cfg.Mark == 0 || cfg.Mark&^cfg.MarkMask != 0 {
+		return fmt.Errorf("steering mark %#x does not fit the mask %#x", cfg.Mark, cfg.MarkMask)
+	}
+	switch {
+	case !instanceName.MatchString(cfg.Instance):
+		return fmt.Errorf("steering instance %q: small letters, digits and hyphens only, 24 at most", cfg.Instance)
+	case len(cfg.About) > maxAbout:
+		return fmt.Errorf("description of a steering instance of %d bytes, more than %d", len(cfg.About), maxAbout)
+	case cfg.DropWithoutListener && cfg.PinPath == "":
+		return errors.New("steering that drops without a listener needs a path to be pinned at")
+	}
+	return cfg.Rules.check()
+}
+
 // spec is the program with all that is constant set. It touches nothing of the kernel's.
 func (cfg *SteerConfig) spec() (*ebpf.CollectionSpec, error) {
-	if cfg.Mark == 0 || cfg.Mark&^cfg.MarkMask != 0 {
-		return nil, fmt.Errorf("steering mark %#x does not fit the mask %#x", cfg.Mark, cfg.MarkMask)
-	}
-	if err := cfg.Rules.check(); err != nil {
+	if err := cfg.check(); err != nil {
 		return nil, err
 	}
 	spec, err := loadSteer()
@@ -115,11 +140,13 @@ func (cfg *SteerConfig) spec() (*ebpf.CollectionSpec, error) {
 
 // start fills in the first generation of the rules and ties the program to the namespace.
 func (s *Steer) start() error {
-	watch, err := s.watch()
-	if err != nil {
+	var err error
+	if s.stopWatch, err = s.watch(); err != nil {
 		return err
 	}
-	s.stopWatch = watch
+	if err := s.pins.tell(s.cfg.About); err != nil {
+		return err
+	}
 	if err := s.SetRules(s.cfg.Rules); err != nil {
 		return err
 	}
@@ -191,8 +218,8 @@ func (s *Steer) fill(g generation) (*ebpf.Map, error) {
 
 var errClosed = errors.New("the steering program was closed")
 
-// Close ends the steering: interfaces are detached, new connections pass. With DropWithoutListener the
-// programs that can stay do, and drop new connections once the listeners are closed.
+// Close ends the steering: interfaces are detached, and everything passes. With DropWithoutListener the
+// program stays on them, and drops what it would steer once the listeners are closed.
 func (s *Steer) Close() error { return s.close(s.cfg.DropWithoutListener) }
 
 // Remove is Close, and nothing stays.
@@ -214,6 +241,9 @@ func (s *Steer) close(stay bool) error {
 	var errs []error
 	for _, a := range attached {
 		errs = append(errs, s.home.do(func() error { return a.end(stay) }))
+	}
+	if !stay {
+		errs = append(errs, s.pins.remove())
 	}
 	if s.lookup != nil {
 		errs = append(errs, s.lookup.Close())

@@ -16,8 +16,9 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	steerMapAwaited             = "awaited"
+	steerMapKept                = "kept"
 	steerMapListeners           = "listeners"
-	steerMapRecycled            = "recycled"
 	steerMapRuleCounts          = "rule_counts"
 	steerMapRules               = "rules"
 	steerMapTotals              = "totals"
@@ -83,8 +84,9 @@ type steerProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type steerMapSpecs struct {
+	Awaited    *ebpf.MapSpec `ebpf:"awaited"`
+	Kept       *ebpf.MapSpec `ebpf:"kept"`
 	Listeners  *ebpf.MapSpec `ebpf:"listeners"`
-	Recycled   *ebpf.MapSpec `ebpf:"recycled"`
 	RuleCounts *ebpf.MapSpec `ebpf:"rule_counts"`
 	Rules      *ebpf.MapSpec `ebpf:"rules"`
 	Totals     *ebpf.MapSpec `ebpf:"totals"`
@@ -122,8 +124,9 @@ func (o *steerObjects) Close() error {
 //
 // It can be passed to loadSteerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type steerMaps struct {
+	Awaited    *ebpf.Map `ebpf:"awaited"`
+	Kept       *ebpf.Map `ebpf:"kept"`
 	Listeners  *ebpf.Map `ebpf:"listeners"`
-	Recycled   *ebpf.Map `ebpf:"recycled"`
 	RuleCounts *ebpf.Map `ebpf:"rule_counts"`
 	Rules      *ebpf.Map `ebpf:"rules"`
 	Totals     *ebpf.Map `ebpf:"totals"`
@@ -131,8 +134,9 @@ type steerMaps struct {
 
 func (m *steerMaps) Close() error {
 	return _SteerClose(
+		m.Awaited,
+		m.Kept,
 		m.Listeners,
-		m.Recycled,
 		m.RuleCounts,
 		m.Rules,
 		m.Totals,

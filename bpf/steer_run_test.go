@@ -57,7 +57,7 @@ func newSteer(t *testing.T, host *nettest.Namespace, cfg SteerConfig) *Steer {
 
 // names are those of the counters, in the order of steer.c.
 var names = []string{"established", "new", "cookie", "icmp", "own", "excluded", "unmatched", "midstream",
-	"no listener", "fragment", "malformed", "failed"}
+	"no listener", "fragment", "malformed", "failed", "reset", "reassembled"}
 
 func (b *bench) counters(t *testing.T) []uint64 {
 	t.Helper()
@@ -101,9 +101,20 @@ func (b *bench) tryRun(t *testing.T, program *ebpf.Program, data []byte) (outcom
 // expect checks that a packet has this outcome, and passes without a mark.
 func (b *bench) expect(t *testing.T, program *ebpf.Program, data []byte, want string) {
 	t.Helper()
+	b.expectMark(t, program, data, want, false)
+}
+
+// expectMark checks whether the packet is marked to stay in the box; the other bits of its mark are
+// left.
+func (b *bench) expectMark(t *testing.T, program *ebpf.Program, data []byte, want string, marks bool) {
+	t.Helper()
 	outcome, answer, mark := b.run(t, program, data)
-	if outcome != want || answer != -1 || mark != 0xABCD0000 {
-		t.Errorf("got %q, answer %d, mark %#x, want %q", outcome, answer, mark, want)
+	wantMark := uint32(0xABCD0000)
+	if marks {
+		wantMark |= testMark
+	}
+	if outcome != want || answer != -1 || mark != wantMark {
+		t.Errorf("got %q, answer %d, mark %#x, want %q and mark %#x", outcome, answer, mark, want, wantMark)
 	}
 }
 
@@ -120,13 +131,14 @@ func TestSteerProgram(t *testing.T) {
 	t.Run("rules", b.rules)
 	t.Run("counts", b.counts)
 	t.Run("one step", b.oneStep)
+	t.Run("fragments", b.fragments)
 	t.Run("own", b.ownAddresses)
 	t.Run("established", b.established)
 	t.Run("listeners", b.listeners)
 }
 
 // wants are the outcomes of each kind for a SYN that the rules take.
-var wants = map[kind]string{isTCP: "no listener", isFragment: "fragment", isNone: "", isMalformed: "malformed"}
+var wants = map[kind]string{isTCP: "no listener", isFirst: "fragment", isLater: "fragment", isMalformed: "malformed"}
 
 func (b *bench) stacks(t *testing.T) {
 	for _, s := range stacks {
@@ -335,6 +347,40 @@ func (b *bench) oneStep(t *testing.T) {
 	}
 }
 
+// fragments are kept in the box where the packet would be given to a listener, and only those.
+func (b *bench) fragments(t *testing.T) {
+	ok(t, b.SetListeners(listen(t, b.host, "tcp", "[::]:0", transparent())))
+	t.Cleanup(func() { ok(t, b.SetListeners()) })
+	for i, v6 := range []bool{false, true} {
+		piece := func(flags string, offset uint16, more bool, id byte) packet {
+			s := stack{v6: v6, wrap: func(p *packet) {
+				if v6 {
+					p.chain = []extension{fragmentHeader(offset, map[bool]byte{true: 1}[more], id)}
+				} else {
+					p.fragment = &fragment{offset: offset, more: more, id: uint16(id)}
+				}
+			}}
+			return s.on(flags)
+		}
+		id := byte(100 + 10*i)
+		first, later := piece("S", 0, true, id).bytes(t), piece("", 3, false, id).bytes(t)
+		b.expect(t, b.objects.SteerClient, later, "fragment")
+		b.expect(t, b.objects.SteerServer, first, "fragment")
+		b.expect(t, b.objects.SteerServer, later, "fragment")
+		b.expectMark(t, b.objects.SteerClient, first, "reassembled", true)
+		b.expectMark(t, b.objects.SteerClient, later, "reassembled", true)
+		b.expect(t, b.objects.SteerClient, piece("", 3, false, id+1).bytes(t), "fragment")
+		b.expect(t, b.objects.SteerClient, piece("A", 0, true, id+2).bytes(t), "fragment")
+		// Cut before its flags, it may be a SYN; cut before its sequence number, it is nothing.
+		p := piece("A", 0, true, id+3)
+		b.expectMark(t, b.objects.SteerClient, p.bytes(t)[:p.headers()-12], "reassembled", true)
+		b.expect(t, b.objects.SteerClient, p.bytes(t)[:p.headers()-13], "malformed")
+		own := piece("S", 0, true, id+4)
+		own.to = netip.AddrPortFrom(map[bool]netip.Addr{false: netip.MustParseAddr("127.0.0.1"), true: netip.IPv6Loopback()}[v6], 443)
+		b.expect(t, b.objects.SteerClient, own.bytes(t), "own")
+	}
+}
+
 // ownAddresses are known without being told.
 func (b *bench) ownAddresses(t *testing.T) {
 	for _, s := range []stack{stacks[0], {name: "ipv6", v6: true, wrap: func(*packet) {}}} {
@@ -401,9 +447,13 @@ func (b *bench) established(t *testing.T) {
 	client6, server6 := b.pair(t, "::1")
 	for _, s := range stacks {
 		t.Run(s.name, func(t *testing.T) {
+			marks := s.want == isFirst
 			want := wants[s.want]
-			if s.want == isTCP {
+			switch s.want {
+			case isTCP:
 				want = "failed"
+			case isFirst:
+				want = "reassembled"
 			}
 			for _, flags := range []string{"A", "PA", "FA", "R", "S", "SA"} {
 				p := s.on(flags)
@@ -412,8 +462,8 @@ func (b *bench) established(t *testing.T) {
 					p.from, p.to = client6, server6
 				}
 				for _, program := range []*ebpf.Program{b.objects.SteerClient, b.objects.SteerServer} {
-					b.expect(t, program, p.bytes(t), want)
-					b.expect(t, program, p.reversed().bytes(t), want)
+					b.expectMark(t, program, p.bytes(t), want, marks)
+					b.expectMark(t, program, p.reversed().bytes(t), want, marks)
 				}
 			}
 		})
@@ -449,7 +499,7 @@ func (b *bench) icmp4(t *testing.T, client, server netip.AddrPort) {
 		ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolICMPv4,
 			SrcIP: net.IP{203, 0, 113, 1}, DstIP: server.Addr().AsSlice()}
 		eth := &layers.Ethernet{SrcMAC: make([]byte, 6), DstMAC: make([]byte, 6), EthernetType: layers.EthernetTypeIPv4}
-		b.expectMark(t, serialize(t, eth, ip, &layers.ICMPv4{TypeCode: test.kind}, gopacket.Payload(test.quote))[:42+len(test.quote)], test.marks)
+		b.expectKept(t, serialize(t, eth, ip, &layers.ICMPv4{TypeCode: test.kind}, gopacket.Payload(test.quote))[:42+len(test.quote)], test.marks)
 	}
 }
 
@@ -473,23 +523,16 @@ func (b *bench) icmp6(t *testing.T, client, server netip.AddrPort) {
 		icmp := &layers.ICMPv6{TypeCode: test.kind}
 		_ = icmp.SetNetworkLayerForChecksum(ip)
 		eth := &layers.Ethernet{SrcMAC: make([]byte, 6), DstMAC: make([]byte, 6), EthernetType: layers.EthernetTypeIPv6}
-		b.expectMark(t, serialize(t, eth, ip, icmp, gopacket.Payload(append(make([]byte, 4), test.quote...))), test.marks)
+		b.expectKept(t, serialize(t, eth, ip, icmp, gopacket.Payload(append(make([]byte, 4), test.quote...))), test.marks)
 	}
 }
 
-// expectMark checks that an ICMP error is kept in the box, and the other bits of its mark are left.
-func (b *bench) expectMark(t *testing.T, data []byte, marks bool) {
+// expectKept checks whether an ICMP error is kept in the box.
+func (b *bench) expectKept(t *testing.T, data []byte, kept bool) {
 	t.Helper()
+	want := map[bool]string{true: "icmp", false: ""}[kept]
 	for _, program := range []*ebpf.Program{b.objects.SteerClient, b.objects.SteerServer} {
-		outcome, answer, mark := b.run(t, program, data)
-		switch {
-		case answer != -1:
-			t.Errorf("answer %d", answer)
-		case marks && (outcome != "icmp" || mark != 0xABCD0000|testMark):
-			t.Errorf("got %q with mark %#x, want it to be marked", outcome, mark)
-		case !marks && (outcome != "" || mark != 0xABCD0000):
-			t.Errorf("got %q with mark %#x, want it to pass", outcome, mark)
-		}
+		b.expectMark(t, program, data, want, kept)
 	}
 }
 

@@ -209,23 +209,27 @@ func (s *Steer) refresh() {
 	}
 }
 
-// reattach ties to interfaces that were replaced by another of the same name.
+// reattach ties to interfaces that were replaced by another of the same name, and, if all others are to
+// be attached, to those that are new; it forgets those of them that are gone.
 func (s *Steer) reattach() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return errClosed
+	}
 	var errs []error
 	for name, a := range s.attached {
 		l, err := netlink.LinkByName(name)
-		if err != nil || l.Attrs().Index == a.index {
-			continue
+		switch {
+		case err != nil && a.unnamed && isGone(err):
+			delete(s.attached, name)
+			errs = append(errs, a.end(false))
+		case err == nil && l.Attrs().Index != a.index:
+			errs = append(errs, s.attach(&attachment{name: name, direction: a.direction, unnamed: a.unnamed}))
 		}
-		again := &attachment{name: name, direction: a.direction}
-		errs = append(errs, a.end(false))
-		if err := s.tie(again); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		s.attached[name] = again
+	}
+	if s.others {
+		errs = append(errs, s.attachOthers())
 	}
 	return errors.Join(errs...)
 }

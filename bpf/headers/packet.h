@@ -32,8 +32,10 @@
 /* RFC 8200, Section 4.1 recommends an order in which seven occur. */
 #define MAX_EXTENSIONS 7
 
-#define IPV4_FRAGMENT 0x3FFF /* more fragments, or an offset */
-#define IPV6_FRAGMENT 0xFFF9
+#define IPV4_MORE 0x2000
+#define IPV4_OFFSET 0x1FFF
+#define IPV6_MORE 0x0001
+#define IPV6_OFFSET 0xFFF8
 
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
@@ -100,12 +102,14 @@ struct packet {
 	struct cursor at; /* where the header after the IP headers begins */
 	__u8 family;
 	__u8 protocol;
+	__u8 fragment; /* the first of several */
+	__u32 fragment_id; /* of all fragments */
 };
 
 enum parsed {
 	PARSED, /* the headers of IP, and protocol, are known */
 	PARSED_OTHER, /* nothing that is of interest here */
-	PARSED_FRAGMENT,
+	PARSED_FRAGMENT, /* not the first: what comes after the IP headers is not here */
 	PARSED_MALFORMED, /* cut short, or at odds with itself */
 };
 
@@ -162,6 +166,7 @@ static __always_inline __u16 find_network(struct __sk_buff *skb, struct cursor *
 		return protocol;
 	at->base = BPF_HDR_START_MAC;
 	at->offset = ETH_HLEN;
+#pragma clang loop unroll(full)
 	for (i = 0; i < MAX_VLAN_TAGS && is_vlan(protocol); i++) {
 		if (load(skb, at, &tag, sizeof(tag)))
 			return 0;
@@ -182,8 +187,10 @@ static __always_inline enum parsed parse_ipv4(struct __sk_buff *skb, struct pack
 		return PARSED_MALFORMED;
 	p->family = AF_INET;
 	p->protocol = p->ip.v4.protocol;
-	if (p->ip.v4.fragment & bpf_htons(IPV4_FRAGMENT))
+	p->fragment_id = p->ip.v4.id;
+	if (p->ip.v4.fragment & bpf_htons(IPV4_OFFSET))
 		return PARSED_FRAGMENT;
+	p->fragment = (p->ip.v4.fragment & bpf_htons(IPV4_MORE)) != 0;
 	/* Zero is the length of a merged segment of more than 64 KiB. */
 	total = bpf_ntohs(p->ip.v4.total_length);
 	if (total && total < header)
@@ -199,6 +206,22 @@ static __always_inline int is_extension(__u8 protocol)
 	       protocol == IPPROTO_DSTOPTS;
 }
 
+/* parse_fragment reads what comes after the first four bytes of a fragment header. */
+static __always_inline enum parsed parse_fragment(struct __sk_buff *skb, struct packet *p,
+						  const struct extension *e)
+{
+	p->at.offset += sizeof(*e);
+	if (load(skb, &p->at, &p->fragment_id, sizeof(p->fragment_id)))
+		return PARSED_MALFORMED;
+	p->at.offset += sizeof(p->fragment_id);
+	p->protocol = e->next_header;
+	if (e->fragment & bpf_htons(IPV6_OFFSET))
+		return PARSED_FRAGMENT;
+	/* A whole packet may carry this header, too (RFC 8200, Section 4.5; RFC 6946). */
+	p->fragment = (e->fragment & bpf_htons(IPV6_MORE)) != 0;
+	return PARSED;
+}
+
 /* parse_extension steps over one extension header. */
 static __always_inline enum parsed parse_extension(struct __sk_buff *skb, struct packet *p)
 {
@@ -208,13 +231,7 @@ static __always_inline enum parsed parse_extension(struct __sk_buff *skb, struct
 		return PARSED_MALFORMED;
 	switch (p->protocol) {
 	case IPPROTO_FRAGMENT:
-		/* A whole packet may carry this header too (RFC 8200, Section 4.5; RFC 6946). */
-		if (e.fragment & bpf_htons(IPV6_FRAGMENT)) {
-			p->protocol = e.next_header;
-			return PARSED_FRAGMENT;
-		}
-		p->at.offset += 8;
-		break;
+		return parse_fragment(skb, p, &e);
 	case IPPROTO_AH:
 		p->at.offset += (e.length + 2) * 4;
 		break;
@@ -242,6 +259,8 @@ static __always_inline enum parsed parse_ipv6(struct __sk_buff *skb, struct pack
 	p->family = AF_INET6;
 	p->protocol = p->ip.v6.next_header;
 	p->at.offset += sizeof(p->ip.v6);
+	/* A loop would do, but not for the verifier when it looks at speculative execution as well. */
+#pragma clang loop unroll(full)
 	for (i = 0; i < MAX_EXTENSIONS && is_extension(p->protocol); i++) {
 		result = parse_extension(skb, p);
 		if (result != PARSED)
