@@ -12,8 +12,8 @@ import (
 // What is under way at once. The number of batches must not depend on the number of workers: what
 // one batch left decides about a later one.
 const (
-	numBatches = 16
-	batchBytes = 512 << 10
+	numBatches = 12
+	batchBytes = 384 << 10
 	batchItems = 1024
 	// batchEvents bounds the events of one batch, in bytes, before they are merged.
 	batchEvents = 2 << 20

@@ -27,13 +27,14 @@ type engine interface {
 	Flow() *session.Flow
 }
 
-// flow is one connection that is being followed.
+// flow is one connection that is being followed, or whose late packets are.
 type flow struct {
 	t    *tracker
 	key  flowKey
-	conn reassembly.Conn
-	eng  engine   // nil before there is data, and after the end
-	ref  *flowRef // where its events are recorded to; nil: nowhere
+	conn *reassembly.Conn // nil after the end
+	past reassembly.Past  // after the end
+	eng  engine           // nil before there is data, and after the end
+	ref  *flowRef         // where its events are recorded to; nil: nowhere
 
 	first uint64 // number of its first packet
 	start int64
@@ -153,6 +154,7 @@ func (f *flow) finish() {
 	}
 	f.ref = nil
 	f.conn.Drop(f.t.pool)
+	f.past, f.conn = f.conn.Past(), nil
 }
 
 // caught ends a flow whose processing failed in a way that it must not: the others go on.
@@ -165,8 +167,13 @@ func (f *flow) caught(reason any) {
 	defer func() {
 		if recover() != nil { // the session is beyond saving
 			f.over, f.eng, f.ref = true, nil, nil
+			f.conn.Drop(t.pool)
+			f.past, f.conn = f.conn.Past(), nil
 		}
 	}()
+	if f.conn == nil {
+		return
+	}
 	if f.eng != nil {
 		f.eng.Fail(session.Malformed, "internal error", t.time())
 	}

@@ -78,7 +78,7 @@ func (t *tracker) packet(it *item) {
 	t.n, t.sub, t.at, t.now = it.n, afterTicks, it.time, it.clock
 	f := t.flows[it.key]
 	if f != nil {
-		switch f.conn.Belongs(int(it.dir), &it.seg) {
+		switch f.belongs(int(it.dir), &it.seg) {
 		case reassembly.Ignore:
 			return
 		case reassembly.New:
@@ -95,6 +95,14 @@ func (t *tracker) packet(it *item) {
 		return
 	}
 	t.feed(f, it)
+}
+
+// belongs says whether a segment is of this flow.
+func (f *flow) belongs(dir int, s *reassembly.Segment) reassembly.Belonging {
+	if f.conn == nil {
+		return f.past.Belongs(dir, s)
+	}
+	return f.conn.Belongs(dir, s)
 }
 
 // feed gives a flow its next segment, and ends it when that was the last.
@@ -150,7 +158,7 @@ func (t *tracker) newFlow(it *item) *flow {
 	}
 	t.counters.connections++
 	f := &flow{
-		t: t, key: it.key, first: it.n, start: it.time, client: -1,
+		t: t, key: it.key, conn: new(reassembly.Conn), first: it.n, start: it.time, client: -1,
 		vlan: it.vlan, iface: it.iface,
 	}
 	if t.refs {

@@ -77,3 +77,25 @@ func (c *Conn) belongsData(dir int, s *Segment) Belonging {
 	}
 	return Same
 }
+
+// Past is what is kept of a connection that has ended, to know its late segments by.
+type Past struct {
+	isn [2]uint32
+	syn [2]bool
+}
+
+// Past returns what to keep of the connection.
+func (c *Conn) Past() (p Past) {
+	for i := range c.half {
+		p.isn[i], p.syn[i] = c.half[i].isn, c.half[i].syn
+	}
+	return p
+}
+
+// Belongs says whether a segment is a late one, or begins another connection.
+func (p *Past) Belongs(dir int, s *Segment) Belonging {
+	if s.Flags&(decap.SYN|decap.RST) == decap.SYN && (!p.syn[dir] || p.isn[dir] != s.Seq) {
+		return New
+	}
+	return Same
+}
