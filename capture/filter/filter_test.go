@@ -280,6 +280,7 @@ func TestErrors(t *testing.T) {
 		"tcp port":                         "missing at the end",
 		"port 70000":                       `no port at "70000"`,
 		"port nonsense-service":            "no port",
+		"portrange 5-":                     "no port",
 		"host example.com":                 `names are not resolved at "example.com"`,
 		"tcp host 10.0.0.1":                "tcp has no addresses",
 		"ip6 host 10.0.0.1":                "ip6 has no such address",

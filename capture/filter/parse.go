@@ -433,8 +433,10 @@ func port(proto, w string) (uint16, error) {
 		proto = "tcp"
 	}
 	// From the system's list of services, not from the network.
-	if n, err := net.LookupPort(proto, w); err == nil && w[0] > '9' {
-		return uint16(n), nil
+	if w != "" && w[0] > '9' {
+		if n, err := net.LookupPort(proto, w); err == nil {
+			return uint16(n), nil
+		}
 	}
 	return 0, fmt.Errorf("this is no port")
 }
