@@ -5,7 +5,7 @@
 // drops what a packet socket's reader need not see. It knows nothing of TLS, and nothing of what its
 // callers do with the connections or the packets that remain.
 //
-// Linux only. On other systems the package has its errors and nothing else.
+// Linux only, from 5.10 on. On other systems the package has its errors and nothing else.
 //
 // # Lifetimes
 //
@@ -32,20 +32,28 @@
 //
 // What the caller must see to:
 //
-//   - The listeners and the dialled sockets have IP_TRANSPARENT set before they are bound.
+//   - The listeners and the dialled sockets have IP_TRANSPARENT set before they are bound. Multipath TCP
+//     is off: net.ListenConfig.SetMultipathTCP(false).
 //   - The kernel uses the assigned socket only if IP then delivers the packet to the local host, and
 //     IP routes by the destination. So packets that were handed over carry SteerConfig.Mark, and the
 //     caller keeps a rule and a route, before it attaches and until it has closed:
 //     "ip rule add fwmark MARK lookup TABLE" and "ip route add local default dev lo table TABLE",
 //     for both families. Without them the kernel drops these packets, as it forwards none that have
 //     a socket.
-//   - Neither net.ipv4.tcp_fwmark_accept nor, with strict rp_filter, net.ipv4.conf.*.src_valid_mark
-//     may be on: the mark would then change the way back, too.
+//   - That rule is not for what the host sends, nor for the look-up of the way back by which it checks
+//     source addresses, both of which come "from lo"; or else net.ipv4.tcp_fwmark_accept and
+//     net.ipv4.conf.*.src_valid_mark are off.
 //   - The host's own packet filter sees the packets in its input chains, not in those for forwarding.
 //
-// Fragments go on: which connection they belong to is not known before they are put together. Packets
-// that are not for the box's link-layer address go on; so do those to addresses of the box itself,
-// which a Steer keeps itself informed of.
+// A packet in fragments is judged by the first of them. Where it would be handed over all are marked, so
+// that the kernel puts them together in the box and finds the socket then; a program of the type
+// sk_lookup, tied to the network namespace, names the listener if it is a SYN, and also if a SYN was
+// handed to a socket in TIME_WAIT. That program answers for these connections only. A fragment that
+// comes before its first one goes on.
+//
+// Packets that are not for the box's link-layer address go on; so do those to addresses of the box
+// itself, which a Steer keeps itself informed of, and which the program looks up in the kernel's own
+// routes before it takes a new connection.
 //
 // The links to interfaces are TCX where the kernel has it (Linux 6.6), and a clsact filter elsewhere.
 // A TCX link ends with its process, however it ends, unless it is pinned; then, and with clsact, the

@@ -97,19 +97,18 @@ func loadFilter(t *testing.T, s *Shunt, code []bpf.Instruction) *ebpf.Program {
 	return program
 }
 
-// TestFilter compares the translation, in the kernel, with an interpreter of classic BPF.
-func TestFilter(t *testing.T) {
-	s := newShunt(t, 16)
+// filter compares the translation, in the kernel, with an interpreter of classic BPF.
+func (b *shuntBench) filter(t *testing.T) {
 	all := branches()
 	code := joined(all)
-	program := loadFilter(t, s, code)
+	program := loadFilter(t, b.Shunt, code)
 	vm, err := bpf.NewVM(code)
 	ok(t, err)
 	random := rand.New(rand.NewPCG(6, 6))
 	if len(all) > 256 {
 		t.Fatalf("%d branches", len(all))
 	}
-	for i, b := range all {
+	for i, branch := range all {
 		var accepted int
 		const runs = 60
 		for range runs {
@@ -132,18 +131,20 @@ func TestFilter(t *testing.T) {
 				accepted++
 			}
 			if (got == wholePacket) != (want > 0) || got != 0 && got != wholePacket {
-				t.Fatalf("%s: got %d, want %d, for % x", b.name, got, want, frame[14:])
+				t.Fatalf("%s: got %d, want %d, for % x", branch.name, got, want, frame[14:])
 			}
 		}
 		if accepted == runs {
-			t.Errorf("%s: accepted all, so nothing is shown", b.name)
+			t.Errorf("%s: accepted all, so nothing is shown", branch.name)
 		}
 	}
 }
 
-// TestFilterThenShunt keeps what the filter says of the length, and drops flows all the same.
-func TestFilterThenShunt(t *testing.T) {
-	s := newShunt(t, 16)
+// filterThenShunt keeps what the filter says of the length, and drops flows all the same.
+func (b *shuntBench) filterThenShunt(t *testing.T) {
+	s := b.Shunt
+	begun, err := s.Stats()
+	ok(t, err)
 	code := []bpf.Instruction{
 		bpf.LoadAbsolute{Off: 9, Size: 1}, // the protocol, in a test run
 		bpf.NegateA{},
@@ -175,7 +176,7 @@ func TestFilterThenShunt(t *testing.T) {
 	if got := run(stacks[0].on("A")); got != 0 {
 		t.Errorf("of a shunted flow got %d", got)
 	}
-	if st, err := s.Stats(); err != nil || st.Shunted.Packets != 1 {
+	if st, err := s.Stats(); err != nil || st.Shunted.Packets != begun.Shunted.Packets+1 {
 		t.Errorf("counted %+v, %v", st, err)
 	}
 	t.Run("accepts nothing", func(t *testing.T) {

@@ -53,6 +53,8 @@ func TestShuntProgram(t *testing.T) {
 	t.Run("restart", b.restart)
 	t.Run("idle", b.idle)
 	t.Run("remove", b.remove)
+	t.Run("filter", b.filter)
+	t.Run("filter then shunt", b.filterThenShunt)
 	t.Run("full", b.full)
 }
 

@@ -7,8 +7,10 @@ package bpf
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -98,6 +100,7 @@ func TestSteerTCX(t *testing.T) {
 	t.Run("scattered", l.scattered)
 	t.Run("fragments", l.fragments)
 	t.Run("interface comes back", l.comesBack)
+	t.Run("others", l.others)
 	t.Run("listeners close", l.listenersClose)
 	t.Run("closed", l.closed)
 }
@@ -107,6 +110,8 @@ func TestSteerClsact(t *testing.T) {
 	t.Run("through", l.through)
 	t.Run("before the box", l.beforeTheBox)
 	t.Run("interface comes back", l.comesBack)
+	t.Run("others", l.others)
+	t.Run("instances", l.instances)
 	t.Run("listeners close", l.listenersClose)
 	t.Run("closed", l.closed)
 }
@@ -463,6 +468,61 @@ func (l *lab) comesBack(t *testing.T) {
 		}
 		return err == nil && l.caught() > before
 	})
+	l.expect(t, echo4, true)
+}
+
+// others are attached without being named, those that come later, too.
+func (l *lab) others(t *testing.T) {
+	ok(t, l.Detach(nettest.BoxServerLink))
+	ok(t, l.AttachOthers())
+	l.expect(t, echo4, true)
+	if got := l.names(); fmt.Sprint(got) != "[client0 server0]" {
+		t.Errorf("attached to %v", got)
+	}
+	for _, name := range []string{"later0", "later.1"} {
+		ok(t, nettest.Veth(l.Box, name, l.Client, name))
+	}
+	eventually(t, "new interfaces are attached to", func() bool { return len(l.names()) == 4 })
+	ok(t, l.Attach("later0", TowardsClients)) // from now on by its name
+	ok(t, l.Box.Remove("later.1"))
+	eventually(t, "a removed interface is forgotten", func() bool { return len(l.names()) == 3 })
+	ok(t, l.Detach("later0"))
+	ok(t, l.Box.Remove("later0"))
+	l.expect(t, echo4, true)
+}
+
+// names are those of the attached interfaces.
+func (l *lab) names() []string {
+	l.Steer.mu.Lock()
+	defer l.Steer.mu.Unlock()
+	return slices.Sorted(maps.Keys(l.attached))
+}
+
+// instances have filters of their own on the same interface.
+func (l *lab) instances(t *testing.T) {
+	other := &attachment{name: nettest.BoxClientLink}
+	ok(t, l.Box.Do(func() error {
+		link, err := netlink.LinkByName(other.name)
+		if err != nil {
+			return err
+		}
+		other.index = link.Attrs().Index
+		if err := other.attachClsact(l.objects.SteerServer, filterPrefix+"other"); err != nil {
+			return err
+		}
+		return other.attachClsact(l.objects.SteerServer, filterPrefix+"other")
+	}))
+	l.expect(t, echo4, true)
+	var found []Instance
+	ok(t, l.Box.Do(func() (err error) {
+		if found, err = Instances(""); err != nil {
+			return err
+		}
+		return RemoveSteering("other", "")
+	}))
+	if want := "[{  [client0 server0]} {other  [client0]}]"; fmt.Sprint(found) != want {
+		t.Errorf("found %v, want %v", found, want)
+	}
 	l.expect(t, echo4, true)
 }
 

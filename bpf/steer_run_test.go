@@ -370,6 +370,11 @@ func (b *bench) fragments(t *testing.T) {
 		b.expectMark(t, b.objects.SteerClient, first, "reassembled", true)
 		b.expectMark(t, b.objects.SteerClient, later, "reassembled", true)
 		b.expect(t, b.objects.SteerClient, piece("", 3, false, id+1).bytes(t), "fragment")
+		other := piece("", 3, false, id)
+		other.protocol = &udp
+		b.expect(t, b.objects.SteerClient, other.bytes(t), "")
+		b.expect(t, b.objects.SteerClient, piece("A", 0, true, id).bytes(t), "fragment")
+		b.expect(t, b.objects.SteerClient, later, "fragment")
 		b.expect(t, b.objects.SteerClient, piece("A", 0, true, id+2).bytes(t), "fragment")
 		// Cut before its flags, it may be a SYN; cut before its sequence number, it is nothing.
 		p := piece("A", 0, true, id+3)
@@ -585,5 +590,26 @@ func (b *bench) listeners(t *testing.T) {
 	defer func() { _ = dialled.Close() }()
 	if err := b.SetListeners(dialled); err == nil || !strings.Contains(err.Error(), "no TCP socket that listens") {
 		t.Errorf("of a UDP socket: %v", err)
+	}
+}
+
+// BenchmarkSteer is what packets cost that pass: one for the box itself, one that no rule takes, and one
+// of a connection that the box does not have.
+func BenchmarkSteer(b *testing.B) {
+	s, err := NewSteer(SteerConfig{Mark: testMark, Rules: Rules{Servers: AllServers(PortSet(serverPort))}})
+	supported(b, err)
+	defer func() { _ = s.Remove() }()
+	own, other, midstream := stacks[0].on("A"), stacks[0].on("S"), stacks[0].on("A")
+	own.to = netip.MustParseAddrPort("127.0.0.1:443")
+	other.to = netip.AddrPortFrom(other.to.Addr(), 80)
+	for name, p := range map[string]packet{"own": own, "unmatched": other, "midstream": midstream} {
+		data := p.bytes(b)
+		b.Run("packet="+name, func(b *testing.B) {
+			_, each, err := s.objects.SteerClient.Benchmark(data, b.N, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(each.Nanoseconds()), "ns/op")
+		})
 	}
 }

@@ -103,7 +103,8 @@ struct packet {
 	__u8 family;
 	__u8 protocol;
 	__u8 fragment; /* the first of several */
-	__u32 fragment_id; /* of all fragments */
+	__u8 fragment_protocol; /* this and the identification tell whose fragments they are */
+	__u32 fragment_id;
 };
 
 enum parsed {
@@ -187,6 +188,7 @@ static __always_inline enum parsed parse_ipv4(struct __sk_buff *skb, struct pack
 		return PARSED_MALFORMED;
 	p->family = AF_INET;
 	p->protocol = p->ip.v4.protocol;
+	p->fragment_protocol = p->protocol;
 	p->fragment_id = p->ip.v4.id;
 	if (p->ip.v4.fragment & bpf_htons(IPV4_OFFSET))
 		return PARSED_FRAGMENT;
@@ -214,7 +216,7 @@ static __always_inline enum parsed parse_fragment(struct __sk_buff *skb, struct 
 	if (load(skb, &p->at, &p->fragment_id, sizeof(p->fragment_id)))
 		return PARSED_MALFORMED;
 	p->at.offset += sizeof(p->fragment_id);
-	p->protocol = e->next_header;
+	p->fragment_protocol = p->protocol = e->next_header;
 	if (e->fragment & bpf_htons(IPV6_OFFSET))
 		return PARSED_FRAGMENT;
 	/* A whole packet may carry this header, too (RFC 8200, Section 4.5; RFC 6946). */
