@@ -84,6 +84,9 @@ func (b *box) flows() ([]*flow, error) {
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
 			return nil, fmt.Errorf("%w in %s", err, lines.Bytes())
 		}
+		if e.ID == 0 {
+			continue // of no flow, such as statistics
+		}
 		if byID[e.ID] == nil {
 			byID[e.ID] = &flow{
 				client: netip.AddrPortFrom(e.SrcIP, e.SrcPort),

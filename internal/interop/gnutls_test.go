@@ -34,17 +34,14 @@ var gnutlsPeer = &peer{
 	visit:       visitGnuTLS,
 	versions:    []handshake.Version{handshake.TLS10, handshake.TLS11, handshake.TLS12},
 	suites:      keys(gnutlsSuites),
-	serverTurns: switches{ems: true, etm: true},
-	clientTurns: switches{ems: true, etm: true},
-	ems:         true,
-	etm:         true,
-	serverIDs:   true,
-	clientIDs:   true,
+	serverTurns: emsEtM,
+	clientTurns: emsEtM,
+	extensions:  emsEtM,
 }
 
 const (
 	gnutlsAny = ":+CIPHER-ALL:+NULL:+ARCFOUR-128:+3DES-CBC:+CAMELLIA-128-GCM:+CAMELLIA-256-GCM:+CAMELLIA-128-CBC:+CAMELLIA-256-CBC" +
-		":+AES-128-CCM-8:+AES-256-CCM-8:+MAC-ALL:+MD5:+AEAD"
+		":+AES-128-CCM-8:+AES-256-CCM-8:+MAC-ALL:+MD5:+SHA1:+SHA256:+SHA384:+AEAD"
 	gnutlsRest = ":+SIGN-ALL:+COMP-NULL:+GROUP-ALL:%VERIFY_ALLOW_BROKEN"
 )
 
@@ -100,12 +97,18 @@ func gnutlsPriority(v visiting) (string, error) {
 		}
 		priority += ":+RSA:+" + suite[0] + ":+" + suite[1]
 	}
+	if v.resume != byTicket {
+		priority += ":%NO_TICKETS" // --noticket is for TLS 1.3 only
+	}
 	return priority + gnutlsRest + gnutlsOff(v.off), nil
 }
 
 // visitGnuTLS connects with gnutls-cli, which resumes by itself: its first connection then carries no
 // request.
-func visitGnuTLS(ctx context.Context, l *lab, v visiting) visited {
+func visitGnuTLS(ctx context.Context, l *lab, v visiting) visited { return visitGnuTLSWith(ctx, l, v) }
+
+// visitGnuTLSWith is visitGnuTLS with more arguments.
+func visitGnuTLSWith(ctx context.Context, l *lab, v visiting, extra ...string) visited {
 	priority, err := gnutlsPriority(v)
 	if err != nil {
 		return visited{err: err}
@@ -119,9 +122,7 @@ func visitGnuTLS(ctx context.Context, l *lab, v visiting) visited {
 	if v.resume != full {
 		args = append(args, "--resume")
 	}
-	if v.resume != byTicket {
-		args = append(args, "--noticket")
-	}
+	args = append(args, extra...)
 	c := command{name: "gnutls-cli", args: append(args, v.to.Addr().String()), stdin: strings.NewReader(v.request())}
 	p, err := l.run(ctx, v.host(l), c)
 	if p == nil {

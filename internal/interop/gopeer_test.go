@@ -24,12 +24,13 @@ var goSuites = []uint16{0x0005, 0x000a, 0x002f, 0x0035, 0x003c, 0x009c, 0x009d}
 // goPeer runs in this process, on sockets that were opened in the hosts. crypto/tls resumes by ticket
 // only and has no switch for the extended master secret.
 var goPeer = &peer{
-	name:     "Go",
-	serve:    serveGo,
-	visit:    visitGo,
-	versions: []handshake.Version{handshake.TLS10, handshake.TLS11, handshake.TLS12},
-	suites:   goSuites,
-	ems:      true,
+	name:       "Go",
+	serve:      serveGo,
+	visit:      visitGo,
+	versions:   []handshake.Version{handshake.TLS10, handshake.TLS11, handshake.TLS12},
+	suites:     goSuites,
+	extensions: emsOnly,
+	noIDs:      true,
 }
 
 func (l *lab) pool() *x509.CertPool {

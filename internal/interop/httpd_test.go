@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/sightglass/sightglass/handshake"
@@ -19,35 +20,35 @@ var (
 		name:        "nginx",
 		programs:    []string{"nginx"},
 		serve:       serveNginx,
-		versions:    []handshake.Version{handshake.TLS10, handshake.TLS11, handshake.TLS12},
+		versions:    opensslVersions[1:],
 		suites:      keys(opensslSuites),
-		serverTurns: switches{ems: true, etm: true},
-		ems:         true,
-		etm:         true,
-		serverIDs:   true,
+		has:         opensslHas,
+		serverTurns: emsEtM,
+		extensions:  emsEtM,
 	}
 	apachePeer = &peer{
-		name:        "Apache",
-		programs:    []string{"apache2"},
-		serve:       serveApache,
-		versions:    []handshake.Version{handshake.TLS10, handshake.TLS11, handshake.TLS12},
-		suites:      keys(opensslSuites),
-		serverTurns: switches{ems: true, etm: true},
-		ems:         true,
-		etm:         true,
-		serverIDs:   true,
+		name:     "Apache",
+		programs: []string{"apache2"},
+		serve:    serveApache,
+		versions: opensslVersions[1:],
+		suites:   keys(opensslSuites),
+		has: func(v handshake.Version, suite uint16) bool { // mod_ssl adds !eNULL to any list
+			s, _ := handshake.SuiteByID(suite)
+			return s.Cipher != handshake.CipherNULL && opensslHas(v, suite)
+		},
+		serverTurns: emsEtM,
+		extensions:  emsEtM,
 	}
 	// curl asks for no tickets, and resumes within one run.
 	curlPeer = &peer{
 		name:        "curl",
 		programs:    []string{"curl"},
 		visit:       visitCurl,
-		versions:    []handshake.Version{handshake.TLS10, handshake.TLS11, handshake.TLS12},
+		versions:    opensslVersions[1:],
 		suites:      keys(opensslSuites),
-		clientTurns: switches{ems: true, etm: true},
-		ems:         true,
-		etm:         true,
-		clientIDs:   true,
+		has:         opensslHas,
+		clientTurns: emsEtM,
+		extensions:  emsEtM,
 		noTickets:   true,
 	}
 )
@@ -60,7 +61,7 @@ func opensslList(s serving) string {
 	if s.ephemeral {
 		return opensslEphemeral
 	}
-	return opensslAll
+	return opensslRSA
 }
 
 func serveNginx(ctx context.Context, l *lab, s serving) (*server, error) {
@@ -180,6 +181,8 @@ func lateCipher(id uint16) string {
 	return opensslEphemeral
 }
 
+var statusLine = regexp.MustCompile(`HTTP/1\.[01] \d`)
+
 // visitCurl fetches the path; to resume, twice in one run, over two connections.
 func visitCurl(ctx context.Context, l *lab, v visiting) visited {
 	env, err := opensslEnv(v.off)
@@ -211,8 +214,8 @@ func visitCurl(ctx context.Context, l *lab, v visiting) visited {
 		return visited{err: err}
 	}
 	answer := p.stdout.Bytes()
-	if v.resume != full { // the second of two
-		answer = answer[len(answer)/2:]
+	if all := statusLine.FindAllIndex(answer, -1); v.resume != full && len(all) > 1 {
+		answer = answer[all[len(all)-1][0]:] // the second of two
 	}
 	return visited{
 		path:    v.path,

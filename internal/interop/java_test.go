@@ -40,11 +40,9 @@ var javaPeer = &peer{
 	visit:       visitJava,
 	versions:    []handshake.Version{handshake.SSL30, handshake.TLS10, handshake.TLS11, handshake.TLS12},
 	suites:      keys(javaSuites),
-	serverTurns: switches{ems: true},
-	clientTurns: switches{ems: true},
-	ems:         true,
-	serverIDs:   true,
-	clientIDs:   true,
+	serverTurns: emsOnly,
+	clientTurns: emsOnly,
+	extensions:  emsOnly,
 }
 
 // javaFlags make a Java that starts quickly and stays small.
@@ -69,7 +67,8 @@ func (l *lab) startJava(ns *nettest.Namespace, stdin io.Reader, off switches, wo
 		return nil, err
 	}
 	args := append([]string(nil), javaFlags...)
-	args = append(args, "-Djava.net.preferIPv6Addresses=system", fmt.Sprintf("-Djdk.tls.useExtendedMasterSecret=%t", !off.ems), "-cp", classes, "Peer")
+	args = append(args, "-Djava.net.preferIPv6Addresses=system", "-Djdk.tls.allowLegacyResumption=true", fmt.Sprintf("-Djdk.tls.useExtendedMasterSecret=%t", !off.ems),
+		"-cp", classes, "Peer")
 	return l.start(ns, command{name: "java", args: append(args, words...), stdin: stdin})
 }
 

@@ -135,6 +135,26 @@ type server struct {
 	stop         func()
 }
 
+// logs waits until what the server said is as wanted; it may still be about to say it.
+func (s *server) logs(wanted func(string) bool) bool {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); <-tick.C {
+		if wanted(s.log()) {
+			return true
+		}
+	}
+	return false
+}
+
+// addr returns a server's address in one family.
+func (s *server) addr(v6 bool) netip.AddrPort {
+	if v6 {
+		return s.addr6
+	}
+	return s.addr4
+}
+
 // at returns a server that runs in the server host as the given process.
 func (l *lab) at(port uint16, p *process) *server {
 	s := &server{

@@ -101,7 +101,7 @@ func (e *exchange) check(t *testing.T, r *result) *flow {
 }
 
 // wellRead checks that EVE says the flow was read, and whose certificate was proved.
-func wellRead(t *testing.T, f *flow, mutual bool) {
+func wellRead(t reporter, f *flow, mutual bool) {
 	t.Helper()
 	if f.Outcome != "read" || f.Cause != "" {
 		t.Errorf("the flow was not read: %v", f)
@@ -115,7 +115,7 @@ func wellRead(t *testing.T, f *flow, mutual bool) {
 }
 
 // read compares the plaintext with what the client sent and saw.
-func read(t *testing.T, r *result, f *flow, v visited) {
+func read(t reporter, r *result, f *flow, v visited) {
 	t.Helper()
 	request, answer := r.said(f.name()), r.said(f.name().Reverse())
 	if line := "GET " + v.path + " HTTP/1."; !bytes.HasPrefix(request, []byte(line)) {
@@ -137,4 +137,10 @@ type sharks struct {
 	l      *lab
 	b      *box
 	frames []nettest.Frame
+}
+
+// reporter takes what a check finds wrong.
+type reporter interface {
+	Helper()
+	Errorf(format string, args ...any)
 }

@@ -19,15 +19,13 @@ var nssSuites = []uint16{
 }
 
 var nssPeer = &peer{
-	name:      "NSS",
-	programs:  []string{"selfserv", "tstclnt", "strsclnt", "certutil", "pk12util"},
-	serve:     serveNSS,
-	visit:     visitNSS,
-	versions:  []handshake.Version{handshake.SSL30, handshake.TLS10, handshake.TLS11, handshake.TLS12},
-	suites:    nssSuites,
-	ems:       true,
-	serverIDs: true,
-	clientIDs: true,
+	name:       "NSS",
+	programs:   []string{"selfserv", "tstclnt", "strsclnt", "certutil", "pk12util"},
+	serve:      serveNSS,
+	visit:      visitNSS,
+	versions:   []handshake.Version{handshake.SSL30, handshake.TLS10, handshake.TLS11, handshake.TLS12},
+	suites:     nssSuites,
+	extensions: emsOnly,
 }
 
 func nssVersion(v handshake.Version) string {
@@ -88,7 +86,7 @@ func visitNSS(ctx context.Context, l *lab, v visiting) visited {
 		suites = nssSuites
 	}
 	args := []string{"-d", db, "-p", strconv.Itoa(int(v.to.Port())), "-V", nssVersion(v.version) + ":" + nssVersion(v.version),
-		"-a", serverName, "-v"}
+		"-v"}
 	if v.certificate {
 		args = append(args, "-n", l.pki.client.name)
 	}
@@ -96,7 +94,7 @@ func visitNSS(ctx context.Context, l *lab, v visiting) visited {
 		args = append(args, "-u")
 	}
 	if v.resume == full {
-		return visitTstclnt(ctx, l, v, append(args, "-h", v.to.Addr().String(), "-c", nssCiphers(suites...)))
+		return visitTstclnt(ctx, l, v, append(args, "-a", serverName, "-h", v.to.Addr().String(), "-c", nssCiphers(suites...)))
 	}
 	return visitStrsclnt(ctx, l, v, append(args, "-c", "2", "-C", nssCiphers(suites...), v.to.Addr().String()))
 }

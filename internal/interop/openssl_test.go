@@ -6,12 +6,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/sightglass/sightglass/handshake"
 )
@@ -36,19 +37,19 @@ const (
 	opensslAll       = "ALL:eNULL:@SECLEVEL=0"
 )
 
+var opensslVersions = []handshake.Version{handshake.SSL30, handshake.TLS10, handshake.TLS11, handshake.TLS12}
+
 var opensslPeer = &peer{
 	name:        "OpenSSL",
 	programs:    []string{"openssl"},
 	serve:       serveOpenSSL,
 	visit:       visitOpenSSL,
-	versions:    []handshake.Version{handshake.SSL30, handshake.TLS10, handshake.TLS11, handshake.TLS12},
+	versions:    opensslVersions,
 	suites:      keys(opensslSuites),
-	serverTurns: switches{ems: true, etm: true},
-	clientTurns: switches{ems: true, etm: true},
-	ems:         true,
-	etm:         true,
-	serverIDs:   true,
-	clientIDs:   true,
+	has:         opensslHas,
+	serverTurns: emsEtM,
+	clientTurns: emsEtM,
+	extensions:  emsEtM,
 }
 
 // keys returns a table's keys in order.
@@ -123,8 +124,10 @@ func serveOpenSSL(ctx context.Context, l *lab, s serving) (*server, error) {
 		args = append(args, "-tls1_3")
 	case s.ephemeral:
 		args = append(args, "-no_tls1_3", "-cipher", opensslEphemeral)
-	default:
+	case s.lateSuite != 0: // the client's choice
 		args = append(args, "-no_tls1_3", "-cipher", opensslAll)
+	default:
+		args = append(args, "-no_tls1_3", "-cipher", opensslRSA)
 	}
 	if s.auth == required {
 		args = append(args, "-Verify", "2", "-verify_return_error")
@@ -221,10 +224,23 @@ func answered(answer []byte, err error) error {
 	return err
 }
 
-// addr returns a server's address in one family.
-func (s *server) addr(v6 bool) netip.AddrPort {
-	if v6 {
-		return s.addr6
+// opensslBuild is what this machine's OpenSSL has, by version.
+var opensslBuild = sync.OnceValue(func() map[handshake.Version]string {
+	all := map[handshake.Version]string{}
+	env, err := opensslEnv(switches{})
+	if err != nil {
+		return all
 	}
-	return s.addr4
+	for _, v := range opensslVersions {
+		cmd := exec.Command("openssl", "ciphers", "-s", opensslVersion(v), opensslAll)
+		cmd.Env = append(os.Environ(), env...)
+		if out, err := cmd.Output(); err == nil {
+			all[v] = ":" + strings.TrimSpace(string(out)) + ":"
+		}
+	}
+	return all
+})
+
+func opensslHas(v handshake.Version, suite uint16) bool {
+	return strings.Contains(opensslBuild()[v], ":"+opensslSuites[suite]+":")
 }

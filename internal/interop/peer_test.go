@@ -23,16 +23,30 @@ type peer struct {
 
 	versions []handshake.Version
 	suites   []uint16 // those that it has a name for
-	// serverTurns and clientTurns say what can be turned off on each side.
-	serverTurns, clientTurns switches
-	etm                      bool // knows encrypt-then-MAC
-	ems                      bool // knows the extended master secret
-	serverIDs, clientIDs     bool // resume by session ID
-	noTickets                bool
+	// has says whether this build of it has what it has a name for; nil: it has.
+	has func(handshake.Version, uint16) bool
+	// extensions says which it knows, serverTurns and clientTurns which can be turned off.
+	extensions, serverTurns, clientTurns switches
+	noIDs, noTickets                     bool // it resumes in one way only
 }
 
-// switches are extensions that both peers use by themselves, turned off.
+// switches are the extensions that peers use by themselves, and that some can be told not to use:
+// the extended master secret and encrypt-then-MAC.
 type switches struct{ ems, etm bool }
+
+var (
+	emsOnly = switches{ems: true}
+	emsEtM  = switches{ems: true, etm: true}
+)
+
+// and returns what is set in both.
+func (s switches) and(o switches) switches { return switches{s.ems && o.ems, s.etm && o.etm} }
+
+// without returns what is set in s only.
+func (s switches) without(o switches) switches { return switches{s.ems && !o.ems, s.etm && !o.etm} }
+
+// or returns what is set in one of them.
+func (s switches) or(o switches) switches { return switches{s.ems || o.ems, s.etm || o.etm} }
 
 // clientAuth says when a server asks for the client's certificate.
 type clientAuth int
@@ -73,10 +87,8 @@ const (
 	byTicket
 )
 
-func (r resumption) String() string { return [...]string{"full", "session ID", "ticket"}[r] }
-
-// eve is the word for it in EVE.
-func (r resumption) eve() string { return [...]string{"no", "id", "ticket"}[r] }
+// String returns the word for it in EVE.
+func (r resumption) String() string { return [...]string{"no", "id", "ticket"}[r] }
 
 // visiting is how a client is to be.
 type visiting struct {
@@ -117,9 +129,14 @@ type visited struct {
 // peers is the table of all.
 var peers = []*peer{opensslPeer, gnutlsPeer, nssPeer, javaPeer, goPeer, nginxPeer, apachePeer, curlPeer}
 
-// speaks reports whether a peer has a name for a suite in a version.
+// speaks reports whether a peer has a suite in a version, as far as it knows itself.
 func (p *peer) speaks(v handshake.Version, suite uint16) bool {
-	return slices.Contains(p.versions, v) && slices.Contains(p.suites, suite)
+	return slices.Contains(p.versions, v) && slices.Contains(p.suites, suite) && (p.has == nil || p.has(v, suite))
+}
+
+// resumes reports whether a peer knows a way of resuming.
+func (p *peer) resumes(r resumption) bool {
+	return !(r == byID && p.noIDs || r == byTicket && p.noTickets)
 }
 
 // programsOf lists what some peers need.
@@ -131,7 +148,7 @@ func programsOf(all ...*peer) []string {
 	return names
 }
 
-// suitesSince12 may not be chosen before TLS 1.2: their MAC or their cipher came with it.
+// onlyTLS12 reports whether a suite's MAC or cipher came with TLS 1.2.
 func onlyTLS12(id uint16) bool {
 	s, ok := handshake.SuiteByID(id)
 	return ok && (s.Cipher.Params().Kind == handshake.KindAEAD || s.MAC == handshake.MACSHA256 || s.MAC == handshake.MACSHA384)

@@ -8,6 +8,7 @@ import java.io.InputStream;
 import java.io.InputStreamReader;
 import java.net.InetSocketAddress;
 import java.net.Socket;
+import java.net.SocketTimeoutException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -22,6 +23,7 @@ import java.util.Base64;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CountDownLatch;
 import javax.net.ssl.KeyManagerFactory;
 import javax.net.ssl.SNIHostName;
 import javax.net.ssl.SSLContext;
@@ -114,7 +116,7 @@ public final class Peer {
             if ("late".equals(options.get("auth"))) {
                 socket.getSession().invalidate();
                 socket.setNeedClientAuth(true);
-                socket.startHandshake();
+                renegotiate(socket);
             }
             String body = request + " from " + subject(socket.getSession()) + "\n";
             String answer = "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: " + body.length() + "\r\n\r\n" + body;
@@ -122,6 +124,25 @@ public final class Peer {
         } catch (IOException e) {
             System.out.println("server: " + e);
         }
+    }
+
+    /** JSSE only begins to renegotiate by itself, and goes on as it reads; the peer has nothing to say meanwhile. */
+    private static void renegotiate(SSLSocket socket) throws IOException {
+        CountDownLatch done = new CountDownLatch(1);
+        socket.addHandshakeCompletedListener(e -> done.countDown());
+        socket.startHandshake();
+        int timeout = socket.getSoTimeout();
+        socket.setSoTimeout(20);
+        while (done.getCount() > 0) {
+            try {
+                if (socket.getInputStream().read() < 0) {
+                    throw new IOException("the peer closed while renegotiating");
+                }
+            } catch (SocketTimeoutException e) {
+                // not done yet
+            }
+        }
+        socket.setSoTimeout(timeout);
     }
 
     private static String subject(SSLSession session) {
@@ -192,7 +213,7 @@ public final class Peer {
             socket.getSession().putValue("seen", true);
             if (words.containsKey("then")) {
                 socket.setEnabledCipherSuites(words.get("then").split(","));
-                socket.startHandshake();
+                renegotiate(socket);
             }
             socket.getOutputStream().write(Base64.getDecoder().decode(words.get("request")));
             ByteArrayOutputStream all = new ByteArrayOutputStream();

@@ -1,0 +1,469 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package interop
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sightglass/sightglass/handshake"
+)
+
+// cell is one way in which two peers can talk.
+type cell struct {
+	server, client *peer
+	version        handshake.Version
+	suite          uint16
+	resume         resumption
+	mutual         bool
+	off            switches
+
+	state      state
+	problem    string // for people
+	begin, end time.Time
+	at         *server
+	done       visited
+}
+
+type state int
+
+const (
+	notRun state = iota
+	passed
+	cannot // the peers cannot do it without the box either
+	failed
+)
+
+func (c *cell) String() string {
+	s := fmt.Sprintf("%s to %s, %v, %s, %s", c.client.name, c.server.name, c.version, handshake.SuiteName(c.suite),
+		[...]string{"full", "session ID", "ticket"}[c.resume])
+	if c.mutual {
+		s += ", mutual"
+	}
+	if c.off.ems {
+		s += ", no extended master secret"
+	}
+	if c.off.etm {
+		s += ", no encrypt-then-MAC"
+	}
+	return s
+}
+
+// uses says which extensions the cell's handshakes have.
+func (c *cell) uses() switches {
+	all := c.server.extensions.and(c.client.extensions).without(c.off)
+	s, _ := handshake.SuiteByID(c.suite)
+	all.etm = all.etm && s.Cipher.Params().Kind == handshake.KindBlock
+	if c.version == handshake.SSL30 {
+		all = switches{}
+	}
+	return all
+}
+
+// setup is the server that a cell needs. What a client can turn off by itself needs no server.
+type setup struct {
+	peer *peer
+	auth clientAuth
+	off  switches
+	weak bool
+}
+
+func (c *cell) setup() setup {
+	s, _ := handshake.SuiteByID(c.suite)
+	u := setup{peer: c.server, off: c.off.without(c.client.clientTurns), weak: s.Export}
+	if c.mutual {
+		u.auth = required
+	}
+	return u
+}
+
+// allCells lists every cell that both peers have a name for.
+func allCells() []*cell {
+	var all []*cell
+	for _, s := range peers {
+		for _, c := range peers {
+			if s.serve != nil && c.visit != nil {
+				all = append(all, cellsOf(s, c)...)
+			}
+		}
+	}
+	return all
+}
+
+func cellsOf(s, c *peer) []*cell {
+	var all []*cell
+	for _, v := range s.versions {
+		for _, suite := range s.suites {
+			if !s.speaks(v, suite) || !c.speaks(v, suite) || v < handshake.TLS12 && onlyTLS12(suite) {
+				continue
+			}
+			for _, off := range variants(s, c, v, suite) {
+				for resume := full; resume <= byTicket; resume++ {
+					if v == handshake.SSL30 && resume == byTicket {
+						continue // it knows no extensions
+					}
+					for _, mutual := range []bool{false, true} {
+						all = append(all, &cell{server: s, client: c, version: v, suite: suite, resume: resume, mutual: mutual, off: off})
+					}
+				}
+			}
+		}
+	}
+	return all
+}
+
+// variants lists what can be turned off by one of the peers and makes a difference.
+func variants(s, c *peer, v handshake.Version, suite uint16) []switches {
+	on := (&cell{server: s, client: c, version: v, suite: suite}).uses()
+	can := on.and(s.serverTurns.or(c.clientTurns))
+	all := []switches{{}}
+	if can.ems {
+		all = append(all, switches{ems: true})
+	}
+	if can.etm {
+		all = append(all, switches{etm: true})
+	}
+	if can.ems && can.etm {
+		all = append(all, switches{ems: true, etm: true})
+	}
+	return all
+}
+
+// TestMatrix has every peer talk to every other through the box, which must read all that they can
+// negotiate. The small form takes cells until everything has been seen somewhere.
+func TestMatrix(t *testing.T) {
+	limit, cells := 3*time.Minute, allCells()
+	switch *matrixSize {
+	case "full":
+		limit = 3 * time.Hour
+	case "small":
+		cells = sample(cells)
+	default:
+		t.Fatalf("-matrix=%s: it is small or full", *matrixSize)
+	}
+	ctx := bound(t, limit)
+	need(t, programsOf(peers...)...)
+	l := newLab(t)
+	b := l.inlineWith(ctx, []string{
+		"--cert", l.pki.server.certFile, "--key", l.pki.server.keyFile, "--cert", l.pki.weak.certFile, "--key", l.pki.weak.keyFile,
+	})
+	runCells(ctx, l, cells)
+	r := b.finish()
+	for _, c := range cells {
+		if c.state == passed {
+			c.judge(r)
+		}
+	}
+	report(t, cells)
+}
+
+// runCells makes the visits, two servers at a time: each server has one visitor at a time, so that
+// its flows can be told apart by their time.
+func runCells(ctx context.Context, l *lab, cells []*cell) {
+	bySetup := map[setup][]*cell{}
+	var setups []setup
+	for _, c := range cells {
+		u := c.setup()
+		if bySetup[u] == nil {
+			setups = append(setups, u)
+		}
+		bySetup[u] = append(bySetup[u], c)
+	}
+	work := make(chan setup)
+	var workers sync.WaitGroup
+	for range 2 {
+		workers.Go(func() {
+			for u := range work {
+				u.run(ctx, l, bySetup[u])
+			}
+		})
+	}
+	for _, u := range setups {
+		work <- u
+	}
+	close(work)
+	workers.Wait()
+}
+
+// run starts the server and visits it once for each cell.
+func (u setup) run(ctx context.Context, l *lab, cells []*cell) {
+	s := serving{port: l.port(), auth: u.auth, off: u.off}
+	if u.weak {
+		s.identity = l.pki.weak
+	}
+	srv, err := u.peer.serve(ctx, l, s)
+	if err != nil {
+		for _, c := range cells {
+			c.state, c.problem = failed, "the server did not start: "+err.Error()
+		}
+		return
+	}
+	defer srv.stop()
+	for _, c := range cells {
+		c.at = srv
+		c.run(ctx, l)
+	}
+}
+
+// run makes one visit through the box; if it fails, another without it.
+func (c *cell) run(ctx context.Context, l *lab) {
+	ctx, cancel := context.WithTimeout(ctx, visitLimit)
+	defer cancel()
+	if ctx.Err() != nil {
+		c.state, c.problem = failed, "out of time"
+		return
+	}
+	v := visiting{to: c.at.addr4, path: "/matrix", version: c.version, suite: c.suite, certificate: c.mutual, resume: c.resume,
+		off: c.off.and(c.client.clientTurns)}
+	// A server may always decline to resume.
+	for range 3 {
+		c.begin = time.Now().Truncate(time.Microsecond)
+		c.done = c.client.visit(ctx, l, v)
+		c.end = time.Now()
+		if c.succeeded(c.done) {
+			c.state = passed
+			return
+		}
+		if c.done.err != nil {
+			break
+		}
+	}
+	v.from = l.Server
+	direct := c.client.visit(ctx, l, v)
+	if c.succeeded(direct) {
+		c.state, c.problem = failed, fmt.Sprintf("works without the box only: %v\n%s\n%s", c.done.err, c.done.log, c.at.log())
+		return
+	}
+	c.state, c.problem = cannot, fmt.Sprint(direct.err)
+	if direct.err == nil {
+		c.problem = "not resumed"
+	}
+}
+
+func (c *cell) succeeded(v visited) bool {
+	return v.err == nil && (c.resume == full || v.resumed)
+}
+
+// judge looks at what the box read.
+func (c *cell) judge(r *result) {
+	var flows []*flow
+	for _, f := range r.to(c.at.addr4) {
+		if !f.start.Before(c.begin) && !f.start.After(c.end) {
+			flows = append(flows, f)
+		}
+	}
+	want := 1
+	if c.resume != full {
+		want = 2
+	}
+	if len(flows) != want {
+		c.fail("%d flows, want %d: %v", len(flows), want, flows)
+		return
+	}
+	for i, f := range flows {
+		how := full
+		if i == 1 {
+			how = c.resume
+		}
+		c.judgeFlow(f, how)
+	}
+	wellRead(c, flows[0], c.mutual)
+	read(c, r, flows[want-1], c.done)
+}
+
+func (c *cell) judgeFlow(f *flow, how resumption) {
+	uses := c.uses()
+	if f.Outcome != "read" || f.Cause != "" {
+		c.fail("not read: %v", f)
+	}
+	if f.Version != c.version.String() || f.Suite != handshake.SuiteName(c.suite) || f.Resumed != how.String() {
+		c.fail("read as %s %s resumed %s: %v", f.Version, f.Suite, f.Resumed, f)
+	}
+	if suite, _ := handshake.SuiteByID(c.suite); suite.Cipher == handshake.CipherNULL {
+		uses.etm = f.EtM // OpenSSL agrees on it for NULL too
+	}
+	if f.EMS != uses.ems || f.EtM != uses.etm {
+		c.fail("extended master secret %t, want %t; encrypt-then-MAC %t, want %t", f.EMS, uses.ems, f.EtM, uses.etm)
+	}
+}
+
+func (c *cell) fail(format string, args ...any) {
+	c.state = failed
+	c.problem += fmt.Sprintf(format, args...) + "\n"
+}
+
+// Helper and Errorf make a cell a place for the checks that tests share.
+func (c *cell) Helper() {}
+
+// Errorf notes a failure.
+func (c *cell) Errorf(format string, args ...any) { c.fail(format, args...) }
+
+// sample picks cells until each peer has spoken each of its suites in each version, and each pair
+// of peers has met in each way; in an order that mixes the rest, always the same.
+func sample(cells []*cell) []*cell {
+	mixed := slices.Clone(cells)
+	slices.SortStableFunc(mixed, func(a, b *cell) int { return cmp.Compare(a.hash(), b.hash()) })
+	seen := map[string]bool{}
+	picked := map[*cell]bool{}
+	for _, want := range []int{4, 3, 2, 1} {
+		for _, c := range mixed {
+			fresh := 0
+			shows := c.shows()
+			for _, s := range shows {
+				if !seen[s] {
+					fresh++
+				}
+			}
+			if fresh < want {
+				continue
+			}
+			picked[c] = true
+			for _, s := range shows {
+				seen[s] = true
+			}
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(cells), func(c *cell) bool { return !picked[c] })
+}
+
+// hash spreads cells evenly (FNV-1a).
+func (c *cell) hash() uint32 {
+	h := uint32(2166136261)
+	for _, b := range []byte(c.String()) {
+		h = (h ^ uint32(b)) * 16777619
+	}
+	return h
+}
+
+// shows is what a cell is picked for. Nothing is expected of what the peers cannot do.
+func (c *cell) shows() []string {
+	if c.hopeless() {
+		return nil
+	}
+	return []string{
+		fmt.Sprintf("%s serves %x %x", c.server.name, c.version, c.suite),
+		fmt.Sprintf("%s visits %x %x", c.client.name, c.version, c.suite),
+		fmt.Sprintf("%s %s %v %t", c.server.name, c.client.name, c.resume, c.mutual),
+		fmt.Sprintf("%s serves %x %v", c.server.name, c.version, c.off),
+		fmt.Sprintf("%s visits %x %v", c.client.name, c.version, c.off),
+	}
+}
+
+// hopeless reports whether the peers are known not to do this. The full matrix has them try.
+func (c *cell) hopeless() bool {
+	s, _ := handshake.SuiteByID(c.suite)
+	java := c.server == javaPeer || c.client == javaPeer
+	switch {
+	case !c.server.resumes(c.resume) || !c.client.resumes(c.resume):
+		return true
+	case java && s.Export && c.version > handshake.TLS10, java && s.Cipher == handshake.CipherDESCBC && c.version > handshake.TLS11:
+		return true // RFC 4346, Appendix A.5, and RFC 5246, Appendix A.5, drop them
+	case c.server == javaPeer && c.resume != full:
+		return !c.uses().ems // JSSE goes on with a full handshake (RFC 7627, Section 5.3)
+	case c.client == javaPeer && c.server == goPeer:
+		return c.resume != full // JSSE wants a session ID beside the ticket
+	}
+	return false
+}
+
+// report prints the matrix, a table for each server, and fails the test for what was not read.
+func report(t *testing.T, cells []*cell) {
+	t.Helper()
+	var b strings.Builder
+	counts := map[state]int{}
+	for _, c := range cells {
+		counts[c.state]++
+	}
+	for _, s := range peers {
+		if s.serve != nil {
+			writeTable(&b, s, cells)
+		}
+	}
+	fmt.Fprintf(&b, "\nF full, I session ID, T ticket; f, i, t without a client certificate; - the peers cannot, with or without the box;\n"+
+		"! not read; . not in this size of the matrix; an empty field: one of the peers does not have it\n"+
+		"%d cells read, %d that their peers cannot negotiate, %d not read\n", counts[passed], counts[cannot], counts[failed]+counts[notRun])
+	fmt.Fprint(os.Stdout, b.String())
+	for _, c := range cells {
+		switch c.state {
+		case failed:
+			t.Errorf("%v: %s", c, c.problem)
+		case notRun:
+			t.Errorf("%v: not run", c)
+		case cannot:
+			t.Logf("%v: the peers cannot: %s", c, c.problem)
+		}
+	}
+}
+
+// writeTable prints a server's cells: a row for each version and suite, a column for each client.
+func writeTable(b *strings.Builder, s *peer, cells []*cell) {
+	type place struct {
+		version handshake.Version
+		suite   uint16
+		client  *peer
+	}
+	at := map[place][]*cell{}
+	for _, c := range cells {
+		if c.server == s {
+			p := place{c.version, c.suite, c.client}
+			at[p] = append(at[p], c)
+		}
+	}
+	fmt.Fprintf(b, "\n%-46s", s.name)
+	for _, c := range peers {
+		if c.visit != nil {
+			fmt.Fprintf(b, " %-8s", c.name)
+		}
+	}
+	for _, v := range s.versions {
+		for _, suite := range s.suites {
+			row, empty := "", true
+			for _, c := range peers {
+				if c.visit == nil {
+					continue
+				}
+				field := writeField(at[place{v, suite, c}])
+				empty = empty && field == ""
+				row += fmt.Sprintf(" %-8s", field)
+			}
+			if !empty {
+				fmt.Fprintf(b, "\n%v %-38s%s", v, strings.TrimPrefix(handshake.SuiteName(suite), "TLS_"), row)
+			}
+		}
+	}
+	b.WriteByte('\n')
+}
+
+// writeField sums up the cells of one place: a letter for each way, if all its variants were read.
+func writeField(cells []*cell) string {
+	if len(cells) == 0 {
+		return ""
+	}
+	var field []byte
+	for i, letter := range "FITfit" {
+		resume, mutual := resumption(i%3), i < 3
+		mark := byte('.')
+		for _, c := range cells {
+			if c.resume != resume || c.mutual != mutual {
+				continue
+			}
+			switch {
+			case c.state == failed || c.state == notRun:
+				mark = '!'
+			case c.state == cannot && mark == '.':
+				mark = '-'
+			case c.state == passed && mark != '!':
+				mark = byte(letter)
+			}
+		}
+		field = append(field, mark)
+	}
+	return string(field)
+}
