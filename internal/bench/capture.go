@@ -2,6 +2,80 @@
 
 package main
 
-func (b *bench) decrypt() error { return nil }
-func (b *bench) growth() error  { return nil }
-func (b *bench) sniff() error   { return nil }
+import (
+	"fmt"
+	"net/netip"
+	"os"
+
+	"github.com/sightglass/sightglass/handshake"
+	"github.com/sightglass/sightglass/internal/forge"
+)
+
+// captureSpec says what is in a capture file.
+type captureSpec struct {
+	name  string
+	flows int
+	bytes int64 // of application data in each flow, from the server
+	// resumed flows, all but the first, are resumptions of it: the private key has one thing to do.
+	resumed bool
+}
+
+// capturePort is the servers' in captures.
+const capturePort = 443
+
+// captureFile is a capture on disk.
+type captureFile struct {
+	captureSpec
+	path string
+	size int64
+	sums []connSum // what was said in it
+}
+
+func (f *captureFile) remove() { _ = os.Remove(f.path) }
+
+// plain returns how much plaintext is in the file.
+func (f *captureFile) plain() (n uint64) {
+	for _, s := range f.sums {
+		n += s.Bytes[0] + s.Bytes[1]
+	}
+	return n
+}
+
+// makeCapture writes a capture file.
+func (b *bench) makeCapture(spec captureSpec) (*captureFile, error) {
+	ids, err := loadIdentities(b.lab.dir)
+	if err != nil {
+		return nil, err
+	}
+	server, err := ids.Server.identity()
+	if err != nil {
+		return nil, err
+	}
+	file := &captureFile{captureSpec: spec, path: b.lab.file(spec.name + ".pcap")}
+	c, err := createCapture(file.path)
+	if err != nil {
+		return nil, err
+	}
+	id := make([]byte, sessionID)
+	id[0] = 1
+	o := forge.Options{Version: version, Suite: suiteGCM, Key: server.key, Chain: [][]byte{server.cert}, SessionID: id}
+	to := netip.AddrPortFrom(netip.MustParseAddr("198.51.100.2"), capturePort)
+	for i := range spec.flows {
+		if b.ctx.Err() != nil {
+			break
+		}
+		from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 40000)
+		f := c.tls(from, to, o)
+		f.say(handshake.Client, []byte("GET /"))
+		f.bulk(handshake.Server, spec.bytes)
+		f.close()
+		if spec.resumed {
+			o.Resume = f.conn.State(false)
+		}
+	}
+	file.sums, file.size = c.sums, c.size
+	if err := c.close(); err != nil {
+		return nil, fmt.Errorf("%s: %w", file.path, err)
+	}
+	return file, b.ctx.Err()
+}

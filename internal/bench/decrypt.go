@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// reader is a program that decrypts capture files and shows the plaintext.
+type reader struct {
+	name    string
+	command func(b *bench, file string) *exec.Cmd
+	reads   bool // it writes a digest of the plaintext
+	// showed says, of what the program wrote, whether it decrypted so many bytes.
+	showed func(out string, plain uint64) error
+}
+
+var (
+	sightglassReader = &reader{name: "sightglass", command: sightglassDecrypt, reads: true}
+	ssldumpReader    = &reader{name: "ssldump", command: ssldumpDecrypt, showed: showedBytes}
+	tsharkReader     = &reader{name: "tshark", command: tsharkDecrypt, showed: tsharkShowed}
+)
+
+// sightglassDecrypt writes the plaintext as packets.
+func sightglassDecrypt(b *bench, file string) *exec.Cmd {
+	cmd := exec.Command(b.sightglass, "decrypt", "--key", b.lab.file(serverKey), "--pcapng", "-", file)
+	cmd.Env = append(os.Environ(), "SIGHTGLASS_DIGEST="+b.lab.file(digestFile))
+	cmd.Env = append(cmd.Env, b.profile()...)
+	return cmd
+}
+
+// ssldumpDecrypt prints the plaintext.
+func ssldumpDecrypt(b *bench, file string) *exec.Cmd {
+	return exec.Command("ssldump", "-n", "-d", "-r", file, "-k", b.lab.file(serverKey), "-p", "none")
+}
+
+// tsharkStat adds up what was decrypted, and prints no more: of all that makes tshark decrypt, it costs the
+// least.
+const tsharkStat = "io,stat,0,SUM(data.len)data.len"
+
+func tsharkKeys(b *bench, port int) string {
+	return fmt.Sprintf("tls.keys_list:198.51.100.2,%d,data,%s", port, b.lab.file(serverKey))
+}
+
+func tsharkDecrypt(b *bench, file string) *exec.Cmd {
+	return exec.Command("tshark", "-n", "-q", "-r", file, "-o", tsharkKeys(b, capturePort), "-z", tsharkStat)
+}
+
+// showedBytes says that a program wrote at least the plaintext.
+func showedBytes(out string, plain uint64) error {
+	if uint64(len(out)) < plain {
+		return fmt.Errorf("it wrote %d bytes of %d", len(out), plain)
+	}
+	return nil
+}
+
+// tsharkShowed looks for the sum in tshark's table.
+func tsharkShowed(out string, plain uint64) error {
+	for line := range strings.Lines(out) {
+		cells := strings.Split(line, "|")
+		if len(cells) > 2 && strings.Contains(cells[1], "<>") && strings.TrimSpace(cells[2]) == fmt.Sprint(plain) {
+			return nil
+		}
+	}
+	return fmt.Errorf("it did not decrypt %d bytes:\n%s", plain, out)
+}
+
+// readerLife bounds one reading of one file.
+const readerLife = 5 * time.Minute
+
+// reading is what it took to read a file.
+type reading struct {
+	seconds float64
+	peak    int64 // bytes resident
+}
+
+// read has a program decrypt a file, once, and checks what it read. What it writes goes to out.
+func (b *bench) read(r *reader, f *captureFile, out string) (reading, error) {
+	w, err := os.Create(out)
+	if err != nil {
+		return reading{}, err
+	}
+	defer w.Close()
+	cmd := r.command(b, f.path)
+	cmd.Stdout = w
+	begun := time.Now()
+	c, err := start(b.lab.Box, readerLife, cmd)
+	if err != nil {
+		return reading{}, err
+	}
+	defer c.stop()
+	peak := c.watchPeak(b.ctx.Done())
+	err = c.wait()
+	took := reading{time.Since(begun).Seconds(), <-peak}
+	if err == nil && r.reads {
+		digests, derr := b.lab.digests()
+		err = errors.Join(derr, sameAs(digests, f.sums), allRead(digests, len(f.sums)))
+	}
+	if err != nil {
+		return reading{}, fmt.Errorf("%s of %s: %w", r.name, f.name, err)
+	}
+	return took, b.ctx.Err()
+}
+
+// verify has a program that writes no digest decrypt a file to see that it does.
+func (b *bench) verify(r *reader, f *captureFile) error {
+	if r.reads {
+		return nil // it is checked in every run
+	}
+	out := b.lab.file("shown")
+	defer os.Remove(out)
+	if _, err := b.read(r, f, out); err != nil {
+		return err
+	}
+	shown, err := os.ReadFile(out)
+	if err == nil {
+		err = r.showed(string(shown), f.plain())
+	}
+	if err != nil {
+		return fmt.Errorf("%s of %s: %w", r.name, f.name, err)
+	}
+	return nil
+}
+
+// watchPeak asks for a process's largest resident size until it ends.
+func (c *child) watchPeak(stop <-chan struct{}) <-chan int64 {
+	result := make(chan int64, 1)
+	go func() {
+		var peak int64
+		tick := time.NewTicker(4 * time.Millisecond)
+		defer tick.Stop()
+		defer func() { result <- peak }()
+		for {
+			select {
+			case <-c.proc.Done():
+				return
+			case <-stop:
+				c.proc.Kill()
+				return
+			case <-tick.C:
+				if n, err := c.status("VmHWM:"); err == nil {
+					peak = max(peak, n)
+				}
+			}
+		}
+	}()
+	return result
+}
+
+// readAll has each program read a file in turn, again and again, and returns the medians.
+func (b *bench) readAll(f *captureFile, runs int, readers ...*reader) ([]reading, error) {
+	seconds := make([][]float64, len(readers))
+	out := make([]reading, len(readers))
+	for _, r := range readers {
+		if err := b.verify(r, f); err != nil {
+			return nil, err
+		}
+	}
+	for range runs {
+		for i, r := range readers {
+			one, err := b.read(r, f, os.DevNull)
+			if err != nil {
+				return nil, err
+			}
+			seconds[i] = append(seconds[i], one.seconds)
+			out[i].peak = max(out[i].peak, one.peak)
+		}
+	}
+	for i := range readers {
+		out[i].seconds = median(seconds[i])
+	}
+	return out, nil
+}
+
+func (r reading) time() string   { return fmt.Sprintf("%.2f s", r.seconds) }
+func (r reading) memory() string { return fmt.Sprintf("%.0f MB", float64(r.peak)/1e6) }
+
+// peakTarget is the bound on memory, in bytes.
+const peakTarget = 64e6
+
+// decrypt is the reading of files, against what also can.
+func (b *bench) decrypt() error {
+	for _, part := range []struct {
+		captureSpec
+		text            string
+		ssldump, tshark float64
+	}{
+		{captureSpec{name: "bulk", flows: 1, bytes: size(b, int64(200e6), 8e6)}, "one flow of %d MB", 10, 40},
+		{captureSpec{name: "handshakes", flows: size(b, 2000, 50), bytes: 100}, "%d full handshakes", 1.3, 4},
+	} {
+		n := part.flows
+		if n == 1 {
+			n = int(part.bytes / 1e6)
+		}
+		if err := b.decryptPart(part.captureSpec, "decrypt, "+fmt.Sprintf(part.text, n), part.ssldump, part.tshark); err != nil {
+			return err
+		}
+	}
+	return b.decryptLarge()
+}
+
+func (b *bench) decryptPart(spec captureSpec, text string, ssldump, tshark float64) error {
+	f, err := b.makeCapture(spec)
+	if err != nil {
+		return err
+	}
+	defer f.remove()
+	r, err := b.readAll(f, min(b.runs, 3), sightglassReader, ssldumpReader, tsharkReader)
+	if err != nil {
+		return err
+	}
+	b.add(line{text, r[0].time(), "ssldump", r[1].time(), r[1].seconds / r[0].seconds, atLeast(ssldump), ""})
+	b.add(line{text, r[0].time(), "tshark", r[2].time(), r[2].seconds / r[0].seconds, atLeast(tshark), ""})
+	b.addPeak(text, r[0])
+	b.add(line{text + ": peak memory", r[0].memory(), "ssldump", r[1].memory(), float64(r[0].peak) / float64(r[1].peak), forInformation, ""})
+	return nil
+}
+
+func (b *bench) addPeak(text string, r reading) {
+	b.add(line{text + ": peak memory", r.memory(), "bound", "64 MB", float64(r.peak) / peakTarget, atMost(1), ""})
+}
+
+// decryptLarge is the reading of a file that is larger than memory should be.
+func (b *bench) decryptLarge() error {
+	f, err := b.makeCapture(captureSpec{name: "large", flows: size(b, 8, 2), bytes: size(b, int64(250e6), 8e6)})
+	if err != nil {
+		return err
+	}
+	defer f.remove()
+	r, err := b.readAll(f, 1, sightglassReader)
+	if err != nil {
+		return err
+	}
+	b.addPeak(fmt.Sprintf("decrypt, a capture of %.1f GB", float64(f.size)/1e9), r[0])
+	return nil
+}
+
+// growth is what a GB and a flow cost in large captures, against small ones. What the program takes to begin
+// and to end is taken off.
+func (b *bench) growth() error {
+	begin, err := b.timeOf(captureSpec{name: "growth", flows: 1, bytes: 100})
+	if err != nil {
+		return err
+	}
+	gb := func(n int64) captureSpec { return captureSpec{name: "growth", flows: 1, bytes: n} }
+	flows := func(n int) captureSpec { return captureSpec{name: "growth", flows: n, bytes: 100, resumed: true} }
+	for _, part := range []struct {
+		text         string
+		small, large captureSpec
+		figure       func(seconds float64, spec captureSpec) (float64, string)
+		most         float64
+	}{
+		{"decrypt, cost a GB, 0.2 to 2 GB", gb(size(b, int64(200e6), 2e6)), gb(size(b, int64(2e9), 20e6)), costOfGB, 1.1},
+		{"decrypt, cost a flow, 1,000 to 100,000", flows(size(b, 1000, 100)), flows(size(b, 100_000, 1000)), costOfFlow, 1.2},
+	} {
+		var cost [2]float64
+		var text [2]string
+		for i, spec := range []captureSpec{part.small, part.large} {
+			took, err := b.timeOf(spec)
+			if err != nil {
+				return err
+			}
+			cost[i], text[i] = part.figure(took-begin, spec)
+		}
+		b.add(line{part.text, text[1], "itself, small", text[0], cost[1] / cost[0], atMost(part.most), ""})
+	}
+	return nil
+}
+
+func costOfGB(seconds float64, spec captureSpec) (float64, string) {
+	cost := seconds / (float64(spec.bytes) / 1e9)
+	return cost, fmt.Sprintf("%.3f s/GB", cost)
+}
+
+func costOfFlow(seconds float64, spec captureSpec) (float64, string) {
+	cost := seconds / float64(spec.flows)
+	return cost, fmt.Sprintf("%.1f µs", cost*1e6)
+}
+
+// timeOf returns how long sightglass reads a capture.
+func (b *bench) timeOf(spec captureSpec) (float64, error) {
+	f, err := b.makeCapture(spec)
+	if err != nil {
+		return 0, err
+	}
+	defer f.remove()
+	r, err := b.readAll(f, b.runs, sightglassReader)
+	if err != nil {
+		return 0, err
+	}
+	return r[0].seconds, nil
+}
