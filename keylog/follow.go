@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// RefreshInterval is the least time between two looks at a followed file.
+// RefreshInterval is the least time between two looks at a followed file that has not grown.
 const RefreshInterval = 10 * time.Millisecond
 
 // maxRefresh bounds how many bytes one look reads, so that no lookup waits for long; the next look
@@ -20,8 +20,8 @@ const RefreshInterval = 10 * time.Millisecond
 const maxRefresh = 16 << 20
 
 // Follower reads a key log that grows: a lookup that finds nothing looks for new lines and tries
-// again, at most once in RefreshInterval. The file may be truncated, and replaced under its name. It
-// is safe for concurrent use.
+// again. The file may be truncated, and replaced under its name, which is seen within
+// RefreshInterval. It is safe for concurrent use.
 type Follower struct {
 	secrets *Secrets
 	path    string
@@ -116,16 +116,29 @@ func (f *Follower) closeFile() error {
 	return err
 }
 
-// look reads what is new, unless that was just done.
+// look reads what is new. A file that has grown is read at once: the connection that asks may be over
+// within RefreshInterval.
 func (f *Follower) look() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.now()
-	if f.closed || now.Sub(f.lastLook) < RefreshInterval {
-		return
+	switch recent := now.Sub(f.lastLook) < RefreshInterval; {
+	case f.closed:
+	case !recent:
+		f.lastLook = now
+		f.err = f.refresh()
+	case f.grown():
+		_, f.err = f.read()
 	}
-	f.lastLook = now
-	f.err = f.refresh()
+}
+
+// grown reports whether the open file has more than was read.
+func (f *Follower) grown() bool {
+	if f.file == nil {
+		return false
+	}
+	info, err := f.file.Stat()
+	return err == nil && info.Mode().IsRegular() && info.Size() > f.offset
 }
 
 // refresh reads the open file to its end, and then the one that the path names now if that is
