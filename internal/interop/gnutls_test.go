@@ -67,11 +67,12 @@ func serveGnuTLS(ctx context.Context, l *lab, s serving) (*server, error) {
 	if s.ephemeral {
 		priority = "NONE:+VERS-TLS1.2:+ECDHE-RSA:+DHE-RSA"
 	}
+	priority += gnutlsAny + gnutlsRest + gnutlsOff(s.off)
 	if s.tls13 {
-		priority = "NONE:+VERS-TLS1.3"
+		priority = "NORMAL:-VERS-ALL:+VERS-TLS1.3"
 	}
 	args := []string{"--http", "--port", strconv.Itoa(int(s.port)), "--x509certfile", id.certFile, "--x509keyfile", id.keyFile,
-		"--x509cafile", l.pki.ca.certFile, "--priority", priority + gnutlsAny + gnutlsRest + gnutlsOff(s.off)}
+		"--x509cafile", l.pki.ca.certFile, "--priority", priority}
 	if s.auth == required {
 		args = append(args, "--require-client-cert", "--verify-client-cert")
 	} else {
@@ -86,6 +87,8 @@ func serveGnuTLS(ctx context.Context, l *lab, s serving) (*server, error) {
 func gnutlsPriority(v visiting) (string, error) {
 	priority := "NONE" + gnutlsVersion(v.version)
 	switch {
+	case v.version == handshake.TLS13:
+		return "NORMAL:-VERS-ALL:+VERS-TLS1.3", nil
 	case v.ephemeral:
 		priority += ":+ECDHE-RSA:+DHE-RSA:+RSA" + gnutlsAny
 	case v.suite == 0:
