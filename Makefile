@@ -29,7 +29,8 @@ bench-quick: ## the same, small, without judging
 	@scripts/bench --quick
 
 matrix: ## every real peer with every other, all versions and suites
-	@scripts/matrix
+	@scripts/peers
+	go test ./internal/interop -count=1 -timeout 3h -run TestMatrix -matrix=full -v
 
 generate: ## the kernel programs, with Debian's clang
 	@scripts/generate
