@@ -11,47 +11,80 @@ import (
 // feedClear passes plaintext on and looks for the ClientHello that may come at any byte of what
 // the client sends. Only what could be the beginning of one is kept back from the events.
 func (s *Session) feedClear(d *direction, b []byte) []byte {
-	if d.side == handshake.Server {
-		return s.clearData(d, b)
-	}
-	buf := b
-	if kept := d.kept(); len(kept) > 0 {
+	if d.partial != nil {
 		d.keep(b)
-		buf = d.kept()
-	}
-	at, match := findClientHello(buf, d.pos == 0)
-	fromKept := d.partial != nil
-	if fromKept {
 		// What follows is fed again from a copy of its own: keep and drop reuse the buffer.
-		buf = bytes.Clone(buf)
+		b = bytes.Clone(d.kept())
 		d.drop()
 	}
-	if rest := s.clearData(d, buf[:at]); d.mode != modeClear {
-		return buf[at-len(rest):]
+	if !d.started && !s.start(d, b) {
+		return b
 	}
-	switch {
-	case match == handshake.Yes:
-		s.startTLS(d, buf[at:])
-		return buf[at:]
+	at, match := len(b), handshake.No
+	if d.side == handshake.Client {
+		at, match = findClientHello(b)
 	}
-	d.keep(buf[at:])
+	if !d.started && match != handshake.Yes {
+		at = 0 // too few bytes to tell
+	}
+	if rest := s.clearData(d, b[:at]); d.mode != modeClear {
+		return b[at-len(rest):]
+	}
+	if match == handshake.Yes {
+		s.startTLS(d, b[at:])
+		return b[at:]
+	}
+	d.keep(b[at:])
 	return nil
 }
 
-// findClientHello returns where a ClientHello begins or may begin; len(b) and No if nowhere. An
-// SSLv2-compatible one is only looked for at the head of the stream: it has too few fixed bytes.
-func findClientHello(b []byte, head bool) (int, handshake.Match) {
-	if head {
-		if m := handshake.LooksLikeClientHello(b); m != handshake.No {
-			return 0, m
-		}
+// start looks at the first bytes of a stream, or the first after a hole: records before any
+// ClientHello. It returns false if the mode has changed because of them.
+func (s *Session) start(d *direction, b []byte) bool {
+	if d.side == handshake.Client && handshake.LooksLikeClientHello(b) != handshake.No {
+		return true
 	}
-	for at := 0; at < len(b); at++ {
-		i := bytes.IndexByte(b[at:], byte(handshake.ContentHandshake))
-		if i < 0 {
-			break
+	match := looksLikeRecord(b)
+	if match == handshake.Maybe {
+		return true
+	}
+	d.started = true
+	f := &s.flow
+	switch {
+	case match == handshake.No:
+		return true
+	case !s.cfg.Inline && s.missing():
+		s.fail(PacketLoss, "the ClientHello was not captured")
+	case !s.cfg.Inline && f.NoSYN:
+		s.fail(Midstream, "the capture starts after the ClientHello")
+	case d.side == handshake.Server:
+		d.mode = modeRecords
+	default:
+		return true
+	}
+	return false
+}
+
+// looksLikeRecord says whether b begins with the header of a record.
+func looksLikeRecord(b []byte) handshake.Match {
+	_, err := handshake.ParseRecordHeader(b)
+	switch {
+	case err == nil:
+		return handshake.Yes
+	case len(b) >= handshake.RecordHeaderLen,
+		len(b) > 0 && (b[0] < byte(handshake.ContentChangeCipherSpec) || b[0] > byte(handshake.ContentHeartbeat)),
+		len(b) > 1 && b[1] != 3:
+		return handshake.No
+	}
+	return handshake.Maybe
+}
+
+// findClientHello returns where a ClientHello begins or may begin; len(b) and No if nowhere.
+func findClientHello(b []byte) (int, handshake.Match) {
+	for at, c := range b {
+		if c != byte(handshake.ContentHandshake) && c&0x80 == 0 {
+			continue
 		}
-		at += i
 		if m := handshake.LooksLikeClientHello(b[at:]); m != handshake.No {
 			return at, m
 		}
@@ -62,10 +95,6 @@ func findClientHello(b []byte, head bool) (int, handshake.Match) {
 // clearData emits plaintext and counts it: after the limit no TLS is expected any more, and what is
 // left of b is returned.
 func (s *Session) clearData(d *direction, b []byte) []byte {
-	if d.pos == 0 && len(b) > 0 {
-		_, err := handshake.ParseRecordHeader(b)
-		d.looksProtected = err == nil
-	}
 	if len(b) == 0 {
 		return nil
 	}
@@ -102,9 +131,14 @@ func (s *Session) flushClear(d *direction) {
 
 // notTLS settles that no TLS is in this flow. A watching engine goes on to show its plaintext.
 func (s *Session) notTLS(detail string) {
+	kept := [2][]byte{bytes.Clone(s.dir[0].kept()), bytes.Clone(s.dir[1].kept())}
 	s.fail(NotTLS, detail)
-	if !s.cfg.Inline {
-		s.dir[0].mode, s.dir[1].mode = modePlain, modePlain
+	if s.cfg.Inline {
+		return
+	}
+	for i := range s.dir {
+		s.dir[i].mode = modePlain
+		s.plainData(s.dir[i].side, kept[i])
 	}
 }
 
@@ -115,10 +149,5 @@ func (s *Session) startTLS(d *direction, rest []byte) {
 	for i := range s.dir {
 		s.dir[i].mode = modeRecords
 	}
-	s.neg = newNegotiation()
-}
-
-// protectedLooks reports whether a side that never said ClientHello sent what could be TLS records.
-func (s *Session) protectedLooks() bool {
-	return s.dir[0].looksProtected || s.dir[1].looksProtected
+	s.neg = s.newNegotiation()
 }

@@ -36,19 +36,21 @@ type direction struct {
 	opener   *record.Opener // nil: not protected yet
 	next     *record.Opener // from the next ChangeCipherSpec on
 
-	// Counted as records are cut, before they are opened, which may have to wait.
-	changed   bool // a ChangeCipherSpec was seen
-	protected int  // handshake records since then
+	seen seen // counted as records are cut, before they are opened, which may have to wait
 
 	// After a hole.
-	lost   uint64 // bytes lost since the last gap was shown
-	skip   int    // bytes of a damaged record still to come
-	tail   []byte // the last of them so far
-	window int    // how many records may have been lost before the next one; 0: none
-	work   int64  // bytes that may still be decrypted on trial
-	hunted int    // bytes searched
+	lost    uint64 // bytes lost since the last gap was shown
+	missing uint64 // bytes lost since the beginning of the records
+	amid    bool   // the next handshake fragment may begin amid a message
+	skip    int    // bytes of a damaged record still to come
+	tail    []byte // the last of them so far
+	need    int    // bytes that the search waits for
+	hunted  int    // bytes searched
+	window  int    // how many records may have been lost before the next one; 0: none
+	work    int64  // bytes that may still be decrypted on trial
+	allowed uint64 // bytes that had come when work was last added
 
-	looksProtected bool // the stream begins like a record, and not like a ClientHello
+	started bool // enough came to tell whether the stream begins with a record
 }
 
 // recordBuffers lends room for one record that came in pieces, so that an idle flow holds none.
@@ -181,15 +183,14 @@ func (s *Session) frame(d *direction, rec []byte) {
 	at := d.pos
 	d.pos += uint64(len(rec))
 	if !d.v2 {
-		s.gate(d, at, handshake.ContentType(rec[0]))
+		s.gate(d, at, rec)
 	}
 	if s.flight.held && d.pos-s.flight.at > s.heldLimit() && d.side == handshake.Server {
 		s.fail(HandshakeTooLarge, fmt.Sprintf("more than %d bytes of the server's would be held", s.heldLimit()))
 		return
 	}
-	if s.blocked() {
-		s.enqueue(queued{kind: queuedRecord, side: d.side, time: s.now, at: at, record: rec})
-	} else if !s.process(d, at, rec) {
+	if s.blocked() || !s.process(d, at, rec) {
+		s.promiseTicket(d, rec)
 		s.enqueue(queued{kind: queuedRecord, side: d.side, time: s.now, at: at, record: rec})
 	}
 	d.drop()

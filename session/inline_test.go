@@ -16,6 +16,7 @@ import (
 // box is the simplest relay: what it sent to each side, by the side it came from.
 type box struct {
 	*rig
+	t        testing.TB
 	sent     [2]bytes.Buffer // relayed, by sender
 	held     [2][]byte
 	verdicts []Verdict
@@ -23,7 +24,7 @@ type box struct {
 }
 
 func newBox(t testing.TB, change func(*Config)) *box {
-	return &box{rig: newRig(t, func(c *Config) {
+	return &box{t: t, rig: newRig(t, func(c *Config) {
 		c.Inline = true
 		if change != nil {
 			change(c)
@@ -36,14 +37,16 @@ func (b *box) relay(side handshake.Side, data []byte) bool {
 	if b.Verdict() == Refuse {
 		return false
 	}
+	ahead := 0
 	if len(b.held[side]) == 0 {
-		n := b.Ahead(side, data)
-		b.sent[side].Write(data[:n])
-		b.feed(side, data[:n])
-		data = data[n:]
+		ahead = b.Ahead(side, data)
+		b.sent[side].Write(data[:ahead])
 	}
-	b.held[side] = append(b.held[side], data...)
+	b.held[side] = append(b.held[side], data[ahead:]...)
 	b.feed(side, data)
+	if n := b.Held(side); n > len(b.held[side]) && b.Verdict() != Refuse {
+		b.t.Fatalf("holds %d bytes of the %v, of which only %d were not relayed ahead", n, side, len(b.held[side]))
+	}
 	b.release()
 	return b.refused()
 }
@@ -317,7 +320,7 @@ func TestSlowKeyRenegotiation(t *testing.T) {
 	c := forge.New(o)
 	relayed := len(c.Bytes(handshake.Server))
 	second := o
-	second.Chain = [][]byte{hosts().otherCert}
+	second.Chain, second.Cut = [][]byte{hosts().otherCert}, "ServerHelloDone"
 	c.Handshake(second)
 	keys := &slowKeys{}
 	b := newBox(t, func(c *Config) { keys.local = rsakex.NewLocal(c.Ring); c.Keys = keys })
@@ -381,7 +384,7 @@ func TestResumedBeforeItsKey(t *testing.T) {
 	o.Resume = full.State(false)
 	again := forge.New(o)
 	request, _ := exchange(again)
-	b2 := &box{rig: b.next()}
+	b2 := &box{t: t, rig: b.next()}
 	if !b2.play(again.Segments, whole) {
 		t.Fatalf("refused: %+v", b2.Flow())
 	}

@@ -16,7 +16,7 @@ func (s *Session) judge(c Cause, detail string) {
 	if n.judged {
 		return
 	}
-	if c != CauseNone && s.cfg.Inline && (s.cfg.Policy[c] != ActionForward || s.cfg.KeyLog == nil) {
+	if s.refuses(c) {
 		s.hello()
 		s.fail(c, detail)
 		return
@@ -29,6 +29,11 @@ func (s *Session) judge(c Cause, detail string) {
 		s.verdict = Relay
 	}
 	s.hello()
+}
+
+// refuses reports whether there is nothing to read in a handshake, or the policy is against it.
+func (s *Session) refuses(c Cause) bool {
+	return c != CauseNone && s.cfg.Inline && (s.cfg.Policy[c] != ActionForward || s.cfg.KeyLog == nil)
 }
 
 // hello shows what the peers agreed on.
@@ -46,9 +51,14 @@ func (s *Session) serverHello(n *negotiation, m handshake.Message) {
 		s.malformed(m, err)
 		return
 	}
+	if s.tls13 != nil && hello.SelectedVersion() != handshake.TLS13 && !s.leave13() {
+		return
+	}
 	n.server = hello
 	s.noteServerHello(n)
-	n.suite, _ = handshake.SuiteByID(hello.CipherSuite)
+	if n.suite, _ = handshake.SuiteByID(hello.CipherSuite); n.suite != nil {
+		s.finishedSize = n.sizeOfFinished()
+	}
 	if hello.SelectedVersion() == handshake.TLS13 {
 		s.serverHello13(n, m)
 		return
@@ -78,7 +88,15 @@ func (s *Session) noteServerHello(n *negotiation) {
 	}
 }
 
-const compressionDeflate = 1 // RFC 3749, Section 2
+const (
+	compressionDeflate = 1 // RFC 3749, Section 2
+	extTruncatedHMAC   = 4 // RFC 6066, Section 7
+)
+
+func hasExtension(hello *handshake.ServerHello, t handshake.ExtensionType) bool {
+	_, ok := handshake.FindExtension(hello.Extensions, t)
+	return ok
+}
 
 // readable says what in the ServerHello keeps a handshake up to TLS 1.2 from being read.
 func (s *Session) readable(n *negotiation) (Cause, string) {
@@ -95,6 +113,8 @@ func (s *Session) readable(n *negotiation) (Cause, string) {
 		return KeyExchangeNotRSA, fmt.Sprintf("the server chose %s", name)
 	case n.suite.Cipher == handshake.CipherUnknown:
 		return CipherUnsupported, fmt.Sprintf("%s cannot be read", name)
+	case hasExtension(hello, extTruncatedHMAC):
+		return CipherUnsupported, "the server chose truncated MACs"
 	case hello.Compression != 0 && hello.Compression != compressionDeflate:
 		return CompressionUnsupported, fmt.Sprintf("the server chose compression method %d", hello.Compression)
 	}
@@ -103,15 +123,23 @@ func (s *Session) readable(n *negotiation) (Cause, string) {
 
 // serverCertificate is the second condition: the certificate must be a configured one.
 func (s *Session) serverCertificate(n *negotiation, m handshake.Message) {
+	if n.full || n.resumed != nil {
+		s.fail(Malformed, "a Certificate of the server out of place")
+		return
+	}
+	n.full = true
+	s.flow.Resumed = ResumedNot
+	s.flow.ServerChain, s.flow.ClientChain, s.flow.ClientProven = nil, nil, false
+	if n.server.ServerCertificateType != 0 {
+		s.judge(CertificateMismatch, "the server showed no X.509 certificate") // RFC 7250
+		return
+	}
 	c, err := handshake.ParseCertificate(m)
 	if err != nil {
 		s.malformed(m, err)
 		return
 	}
-	n.full = true
-	s.flow.Resumed = ResumedNot
 	s.flow.ServerChain = cloneChain(c.Chain)
-	s.flow.ClientChain, s.flow.ClientProven = nil, false
 	if n.judged {
 		return // a key log may read it
 	}
@@ -127,6 +155,26 @@ func (s *Session) serverCertificate(n *negotiation, m handshake.Message) {
 	}
 	// With an export suite a temporary key may still come: the next message tells.
 }
+
+// serverRest looks at what follows the certificate in the server's first flight.
+func (s *Session) serverRest(n *negotiation, t handshake.MessageType) {
+	switch {
+	case n.unread != CauseNone:
+	case t == handshake.TypeServerKeyExchange && n.judged:
+		s.fail(KeyExchangeNotRSA, temporaryKey)
+	case t == handshake.TypeServerKeyExchange:
+		s.judge(KeyExchangeNotRSA, temporaryKey)
+	case t != handshake.TypeCertificateRequest && t != handshake.TypeServerHelloDone:
+	case n.full:
+		s.judge(CauseNone, "") // with an export suite it was left open until now
+	case !n.broken:
+		s.fail(Malformed, fmt.Sprintf("a %v of the server without a Certificate", t))
+	}
+}
+
+// temporaryKey is what export suites may have, and others made to be one (FREAK): the premaster secret
+// is not encrypted to the certificate's key.
+const temporaryKey = "the server made a temporary RSA key"
 
 func (s *Session) matchCertificate(n *negotiation, leaf []byte) (Cause, string) {
 	ring := s.cfg.Ring

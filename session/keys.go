@@ -30,54 +30,64 @@ type trial struct {
 // clientKeyExchange hands the encrypted premaster secret to the private key. Whether its padding
 // was right never shows here: a secret comes back in any case, and the Finished tells.
 func (s *Session) clientKeyExchange(n *negotiation, m handshake.Message) {
-	if n.unread != CauseNone || n.server == nil || n.suite == nil {
+	switch {
+	case n.server == nil || n.suite == nil:
 		return
-	}
-	if !n.full && !n.broken {
+	case n.request != nil:
+		s.fail(Malformed, "a second ClientKeyExchange")
+		return
+	case n.unread != CauseNone:
+		n.request = s.request(n, nil) // a key log may have the premaster secret
+		return
+	case !n.full && !n.broken:
 		s.fail(Malformed, "a ClientKeyExchange in an abbreviated handshake")
 		return
+	case !n.judged && s.cfg.Inline:
+		s.fail(Malformed, "a ClientKeyExchange before the server's certificate was complete")
+		return
 	}
-	if !n.judged {
-		if s.cfg.Inline {
-			s.fail(Malformed, "a ClientKeyExchange before the server's certificate was complete")
-			return
-		}
-		s.judge(CauseNone, "")
-	}
+	s.judge(CauseNone, "") // the messages that would have led to it were lost
 	encrypted, err := handshake.ParseClientKeyExchangeRSA(m, s.flow.Version)
 	if err != nil {
 		s.malformed(m, err)
 		return
 	}
-	request := rsakex.Request{
+	if n.request = s.request(n, bytes.Clone(encrypted)); n.request == nil {
+		n.unread, n.unreadDetail = PacketLoss, "messages of the handshake were lost"
+		return
+	}
+	s.askKey(n)
+}
+
+// request is what a ClientKeyExchange asks for; nil if too much of the handshake was lost.
+func (s *Session) request(n *negotiation, encrypted []byte) *rsakex.Request {
+	q := &rsakex.Request{
 		Key: n.key, Version: s.flow.Version, ClientVersion: n.hello.Version, PRF: n.suite.PRF,
-		EncryptedPremaster: bytes.Clone(encrypted),
-		Client:             n.hello.Random, Server: n.server.Random,
+		EncryptedPremaster: encrypted, Client: n.hello.Random, Server: n.server.Random,
 	}
 	if n.server.ExtendedMasterSecret {
 		if n.broken {
-			n.unread, n.unreadDetail = PacketLoss, "messages of the handshake were lost"
-			return
+			return nil
 		}
-		request.SessionHash = n.transcript.SessionHash()
+		q.SessionHash = n.transcript.SessionHash()
 	}
-	s.askKey(n, request)
+	return q
 }
 
-// askKey asks the private key that fits the certificate, or each in turn where none was seen.
-func (s *Session) askKey(n *negotiation, request rsakex.Request) {
-	if master, ok := s.loggedPremaster(request); ok {
-		n.secret = rsakex.Resolved(master)
-		return
-	}
+// askKey asks the private key that fits the certificate, or each in turn where none was seen. What a
+// key log knows need not be asked.
+func (s *Session) askKey(n *negotiation) {
+	master, ok := s.loggedPremaster(n)
 	switch {
+	case ok:
+		n.secret = rsakex.Resolved(master)
 	case s.cfg.Keys == nil:
 	case n.hasKey:
-		n.secret = s.cfg.Keys.MasterSecret(request)
+		n.secret = s.cfg.Keys.MasterSecret(*n.request)
 	case !s.cfg.Inline && s.cfg.Ring != nil:
 		for _, id := range s.cfg.Ring.Keys() {
-			request.Key = id
-			n.trials = append(n.trials, trial{key: id, secret: s.cfg.Keys.MasterSecret(request)})
+			n.request.Key = id
+			n.trials = append(n.trials, trial{key: id, secret: s.cfg.Keys.MasterSecret(*n.request)})
 		}
 	}
 	s.remember(n)
@@ -85,29 +95,28 @@ func (s *Session) askKey(n *negotiation, request rsakex.Request) {
 
 // loggedPremaster finds the premaster secret in the key log (the labels RSA and
 // PMS_CLIENT_RANDOM).
-func (s *Session) loggedPremaster(request rsakex.Request) ([]byte, bool) {
-	if s.cfg.KeyLog == nil || len(request.EncryptedPremaster) < 8 {
+func (s *Session) loggedPremaster(n *negotiation) ([]byte, bool) {
+	if s.cfg.KeyLog == nil || n.request == nil {
 		return nil, false
 	}
-	premaster, ok := s.cfg.KeyLog.ByEncryptedPremaster(request.EncryptedPremaster[:8])
+	premaster, ok := s.cfg.KeyLog.ByEncryptedPremaster(n.request.EncryptedPremaster)
 	if !ok {
-		premaster, ok = s.cfg.KeyLog.Lookup(keylog.PMSClientRandom, request.Client[:])
+		premaster, ok = s.cfg.KeyLog.Lookup(keylog.PMSClientRandom, n.request.Client[:])
 	}
 	if !ok {
 		return nil, false
 	}
-	return request.Master(premaster), true
+	return n.request.Master(premaster), true
 }
 
 // derive makes the keys of both directions. It returns false while the secret is not there yet.
 func (s *Session) derive(n *negotiation) bool {
-	if n.suite == nil || n.server == nil {
-		s.fail(Malformed, "keys are changed before there is a cipher suite")
+	if n.suite == nil {
+		s.fail(CipherUnsupported, "keys are changed to those of an unknown suite")
 		return true
 	}
 	if len(n.trials) > 0 {
-		s.deriveTrials(n)
-		return true
+		return s.deriveTrials(n)
 	}
 	master, ok := s.master(n)
 	if !ok || master == nil {
@@ -122,6 +131,7 @@ func (s *Session) derive(n *negotiation) bool {
 	for i := range s.dir {
 		s.dir[i].next = openers[i]
 	}
+	s.checkProof(n)
 	return true
 }
 
@@ -129,6 +139,9 @@ func (s *Session) derive(n *negotiation) bool {
 // the reading has ended.
 func (s *Session) master(n *negotiation) (master []byte, ok bool) {
 	if master, ok := s.loggedMaster(n); ok {
+		if n.secret == nil {
+			n.secret = rsakex.Resolved(master)
+		}
 		return master, true
 	}
 	if n.secret == nil {
@@ -154,26 +167,38 @@ func (s *Session) master(n *negotiation) (master []byte, ok bool) {
 
 // noSecret is called when nothing opens this handshake. It returns false if a growing key log may.
 func (s *Session) noSecret(n *negotiation) bool {
-	if n.unread == CauseNone {
+	switch {
+	case n.unread != CauseNone:
+	case n.broken:
+		n.unread, n.unreadDetail = PacketLoss, "messages of the handshake were lost"
+	case n.request == nil && !n.abbreviated:
+		s.fail(Malformed, "a ChangeCipherSpec before the ClientKeyExchange")
+		return true
+	default:
 		n.unread, n.unreadDetail = NoKeyForCertificate, "no key opens this handshake"
-		if n.broken {
-			n.unread, n.unreadDetail = PacketLoss, "messages of the handshake were lost"
-		}
 	}
-	if s.cfg.KeyLog != nil && s.cfg.KeyLogGrows {
-		s.waitsLog = true
-		return false
+	return s.awaitLog(n.unread, n.unreadDetail)
+}
+
+// awaitLog waits for a growing key log, and returns false. Without one the reading ends.
+func (s *Session) awaitLog(c Cause, detail string) bool {
+	if s.cfg.KeyLog == nil || !s.cfg.KeyLogGrows {
+		s.fail(c, detail)
+		return true
 	}
-	s.fail(n.unread, n.unreadDetail)
-	return true
+	s.waitsLog, s.unlogged, s.unloggedDetail = true, c, detail
+	return false
 }
 
 // loggedMaster finds the master secret in the key log, where the private key has nothing to say.
 func (s *Session) loggedMaster(n *negotiation) ([]byte, bool) {
-	if s.cfg.KeyLog == nil || n.hello == nil || n.secret != nil && n.secret.Ready() && n.unread == CauseNone {
+	if s.cfg.KeyLog == nil || n.secret != nil && n.secret.Ready() && n.unread == CauseNone {
 		return nil, false
 	}
 	if master, ok := s.cfg.KeyLog.Lookup(keylog.ClientRandom, n.hello.Random[:]); ok {
+		return master, true
+	}
+	if master, ok := s.loggedPremaster(n); ok {
 		return master, true
 	}
 	if id := n.server.SessionID; len(id) > 0 {
@@ -198,8 +223,15 @@ func (s *Session) openers(n *negotiation, master []byte) (o [2]*record.Opener, e
 	return o, nil
 }
 
-// deriveTrials derives keys from each private key's answer; the first record picks one.
-func (s *Session) deriveTrials(n *negotiation) {
+// deriveTrials derives keys from each private key's answer; the first record picks one. It returns
+// false while an answer is missing.
+func (s *Session) deriveTrials(n *negotiation) bool {
+	for _, t := range n.trials {
+		if !t.secret.Ready() {
+			s.waiting = t.secret
+			return false
+		}
+	}
 	n.keys = new(keys)
 	for _, t := range n.trials {
 		master, err := t.secret.Master()
@@ -209,16 +241,17 @@ func (s *Session) deriveTrials(n *negotiation) {
 		t.master = master
 		if t.openers, err = s.openers(n, master); err != nil {
 			s.fail(CipherUnsupported, err.Error())
-			return
+			return true
 		}
 		n.keys.trials = append(n.keys.trials, t)
 	}
 	n.trials = nil
 	if len(n.keys.trials) == 0 {
 		s.fail(NoKeyForCertificate, "no key opens this handshake")
-		return
+		return true
 	}
 	s.pick(n, n.keys.trials[0])
+	return true
 }
 
 // pick takes one trial's keys for both directions.
@@ -226,11 +259,10 @@ func (s *Session) pick(n *negotiation, t trial) {
 	n.keys.master = t.master
 	n.key, n.hasKey, n.secret = t.key, true, t.secret
 	for i := range s.dir {
-		d := &s.dir[i]
-		if d.opener != nil && d.next == nil {
-			d.opener = t.openers[i]
+		if n.changed[i] {
+			s.dir[i].opener = t.openers[i]
 		} else {
-			d.next = t.openers[i]
+			s.dir[i].next = t.openers[i]
 		}
 	}
 }
@@ -238,7 +270,7 @@ func (s *Session) pick(n *negotiation, t trial) {
 // openAnyway is called when a record did not open: another key may be the right one, or records
 // were lost before it.
 func (s *Session) openAnyway(d *direction, buf, rec []byte, err error) (handshake.ContentType, []byte, error) {
-	if n := s.neg; n != nil && n.keys != nil && len(n.keys.trials) > 0 {
+	if n := s.neg; n != nil && n.keys != nil && len(n.keys.trials) > 0 && n.changed[d.side] {
 		for _, t := range n.keys.trials[1:] {
 			typ, plaintext, err := t.openers[d.side].Clone().Open(buf, rec)
 			if err != nil {
@@ -256,7 +288,7 @@ func (s *Session) openAnyway(d *direction, buf, rec []byte, err error) (handshak
 	if s.tls13 != nil {
 		return s.openAnyway13(d, buf, rec, err)
 	}
-	return s.resync(d, rec, err)
+	return s.resync(d, buf, rec, err)
 }
 
 // secretsEvent shows the master secret as a line of an NSS key log.

@@ -118,3 +118,88 @@ func TestLostHandshake(t *testing.T) {
 	g.wantPlain(t, handshake.Client, request)
 	g.wantPlain(t, handshake.Server, response)
 }
+
+// records cuts what both sides sent into records, in their order.
+func records(segments []forge.Segment) (all []forge.Segment) {
+	for _, s := range segments {
+		for b := s.Data; len(b) > 0; {
+			n := handshake.RecordHeaderLen + int(b[3])<<8 + int(b[4])
+			all = append(all, forge.Segment{Side: s.Side, Data: b[:n]})
+			b = b[n:]
+		}
+	}
+	return all
+}
+
+func TestLoseRecords(t *testing.T) {
+	for _, suite := range []uint16{rsaAES128GCM, rsaAES128SHA, rsaRC4SHA} {
+		for _, v := range []handshake.Version{handshake.SSL30, handshake.TLS10, handshake.TLS12} {
+			if suite == rsaAES128GCM && v != handshake.TLS12 {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s/%v", handshake.SuiteName(suite), v), func(t *testing.T) {
+				for n := 1; n < 4; n++ {
+					loseRecords(t, withClient(options(v, suite)), n)
+				}
+			})
+		}
+	}
+}
+
+// loseRecords loses n records at each place, from their first byte on, from their second or later, or
+// all but the last byte.
+func loseRecords(t *testing.T, o forge.Options, n int) {
+	o.RecordEach = true
+	chained := o.Suite == rsaAES128SHA && o.Version <= handshake.TLS10
+	c := forge.New(o)
+	all := records(c.Segments)
+	handshakes := len(all)
+	for i := range 5 {
+		c.Send(handshake.Client, fmt.Appendf(nil, "question %d", i))
+		c.Send(handshake.Server, fmt.Appendf(nil, "answer %d", i))
+	}
+	all = records(c.Segments)
+	for i := 2; i+n <= len(all); i++ { // not the hellos
+		for _, from := range []int{0, 1 + 2*(i%2), 5} {
+			g := newRig(t, nil)
+			for k, r := range all {
+				switch {
+				case k < i || k >= i+n:
+					g.Feed(r.Side, testStart, r.Data)
+				case from < 5:
+					g.Feed(r.Side, testStart, r.Data[:from])
+					g.Gap(r.Side, testStart, len(r.Data)-from)
+				default:
+					g.Gap(r.Side, testStart, len(r.Data)-1)
+					g.Feed(r.Side, testStart, r.Data[len(r.Data)-1:])
+				}
+			}
+			f := g.finish()
+			wantCause(t, f, PacketLoss)
+			if i <= 6 && i+n > 6 {
+				continue // the ClientKeyExchange
+			}
+			for k, r := range all[handshakes:] {
+				line := fmt.Appendf(nil, "question %d", k/2)
+				if r.Side == handshake.Server {
+					line = fmt.Appendf(nil, "answer %d", k/2)
+				}
+				k += handshakes
+				lost := k >= i && k < i+n || chained && all[before(all, k)].Side == r.Side && before(all, k) >= i && before(all, k) < i+n
+				if !lost && !bytes.Contains(g.plain[r.Side].Bytes(), line) {
+					t.Fatalf("lost %d to %d, from byte %d: %q was not read (%v %s)", i, i+n-1, from, line, f.Cause, f.Detail)
+				}
+			}
+		}
+	}
+}
+
+// before returns the record of the same side before a record.
+func before(all []forge.Segment, k int) int {
+	for i := k - 1; i > 0; i-- {
+		if all[i].Side == all[k].Side {
+			return i
+		}
+	}
+	return 0
+}

@@ -12,32 +12,44 @@ import (
 
 // negotiation is one handshake in progress: the first, or one inside the connection.
 type negotiation struct {
-	hello      *handshake.ClientHello // nil until it came
-	server     *handshake.ServerHello // nil until it came
-	suite      *handshake.Suite
-	transcript *rsakex.Transcript
-	size       int  // bytes of messages, both sides
-	broken     bool // messages were lost: no hash over the transcript can be known
-	full       bool // the server sent its certificate
-	judged     bool // the two conditions were checked, or need not be
+	number      uint32
+	hello       *handshake.ClientHello // nil until it came
+	server      *handshake.ServerHello // nil until it came
+	suite       *handshake.Suite
+	transcript  *rsakex.Transcript
+	size        int  // bytes of messages, both sides
+	broken      bool // messages were lost: no hash over the transcript can be known
+	full        bool // the server sent its certificate
+	abbreviated bool // the server went on without one
+	judged      bool // the two conditions were checked, or need not be
 
 	// unread says why this handshake's keys cannot be had from the private key; a key log still may.
 	unread       Cause
 	unreadDetail string
 
-	key     rsakex.KeyID
-	hasKey  bool
-	secret  *rsakex.Secret // of the full handshake, or of the session that is resumed
-	trials  []trial        // one for each key, when no certificate says which
-	resumed *rsakex.Session
-	ticket  []byte // that the server just gave
+	key      rsakex.KeyID
+	hasKey   bool
+	request  *rsakex.Request // what the ClientKeyExchange asks of the private key; nil before
+	secret   *rsakex.Secret  // of the full handshake, or of the session that is resumed
+	trials   []trial         // one for each key, when no certificate says which
+	resumed  *rsakex.Session
+	ticket   []byte          // that the server just gave
+	promised *rsakex.Session // what was put into the store last
 
-	keys     *keys // derived; nil before
+	proof    *ssl3Proof // SSL 3.0: a CertificateVerify that cannot be checked before there are keys
+	keys     *keys      // derived; nil before
+	changed  [2]bool    // the side's ChangeCipherSpec put them in force
 	finished [2]bool
 	verified bool // a record opened, or a Finished agreed
 }
 
-func newNegotiation() *negotiation { return &negotiation{transcript: new(rsakex.Transcript)} }
+func (s *Session) newNegotiation() *negotiation {
+	s.begun++
+	return &negotiation{
+		number:     s.begun,
+		transcript: &rsakex.Transcript{Limit: s.cfg.maxHandshake()},
+	}
+}
 
 // message takes one handshake message.
 func (s *Session) message(d *direction, m handshake.Message) {
@@ -75,7 +87,9 @@ func (s *Session) message(d *direction, m handshake.Message) {
 
 // strayMessage is a handshake message outside any handshake.
 func (s *Session) strayMessage(d *direction, m handshake.Message) {
-	if s.established && d.side == handshake.Server && m.Type == handshake.TypeNewSessionTicket {
+	ticket := m.Type == handshake.TypeNewSessionTicket && d.side == handshake.Server
+	// A handshake of which messages were lost is over with the first data, and then its Finished comes.
+	if s.established && (ticket || m.Type == handshake.TypeFinished && s.missing()) {
 		return
 	}
 	s.fail(Malformed, fmt.Sprintf("a %v of the %v outside a handshake", m.Type, d.side))
@@ -101,7 +115,7 @@ func (s *Session) clientHello(m handshake.Message) {
 
 // startHandshake begins a handshake with the client's hello, the first one or another.
 func (s *Session) startHandshake(hello *handshake.ClientHello) {
-	n := newNegotiation()
+	n := s.newNegotiation()
 	n.hello = hello
 	n.transcript.Write(hello.Raw)
 	n.size = len(hello.Raw)
@@ -137,20 +151,7 @@ func (s *Session) serverMessage(n *negotiation, m handshake.Message) {
 		return
 	}
 	n.transcript.Write(m.Raw)
-	s.serverRest(n, m)
-}
-
-// serverRest looks at the messages of the server's first flight after its certificate.
-func (s *Session) serverRest(n *negotiation, m handshake.Message) {
-	if n.judged || !n.full || m.Type == handshake.TypeCertificate || m.Type == handshake.TypeCertificateStatus {
-		return
-	}
-	// Only with an export suite was the judgement left open: until now.
-	if m.Type == handshake.TypeServerKeyExchange {
-		s.judge(KeyExchangeNotRSA, "the server made a temporary RSA key for its export suite")
-		return
-	}
-	s.judge(CauseNone, "")
+	s.serverRest(n, m.Type)
 }
 
 func (s *Session) clientMessage(n *negotiation, m handshake.Message) {
@@ -159,7 +160,7 @@ func (s *Session) clientMessage(n *negotiation, m handshake.Message) {
 		s.finishedMessage(n, handshake.Client, m)
 		return
 	case handshake.TypeCertificate:
-		s.clientCertificate(m)
+		s.clientCertificate(n, m)
 	case handshake.TypeClientKeyExchange:
 		n.transcript.Write(m.Raw)
 		s.clientKeyExchange(n, m)
@@ -174,14 +175,17 @@ func (s *Session) clientMessage(n *negotiation, m handshake.Message) {
 	n.transcript.Write(m.Raw)
 }
 
-func (s *Session) clientCertificate(m handshake.Message) {
+func (s *Session) clientCertificate(n *negotiation, m handshake.Message) {
+	s.flow.ClientChain, s.flow.ClientProven = nil, false
+	if n.server != nil && n.server.ClientCertificateType != 0 {
+		return // no X.509 certificate (RFC 7250)
+	}
 	c, err := handshake.ParseCertificate(m)
 	if err != nil {
 		s.malformed(m, err)
 		return
 	}
 	s.flow.ClientChain = cloneChain(c.Chain)
-	s.flow.ClientProven = false
 }
 
 func cloneChain(chain [][]byte) [][]byte {
@@ -203,7 +207,7 @@ func (s *Session) newSessionTicket(n *negotiation, m handshake.Message) {
 		s.malformed(m, err)
 		return
 	}
-	if !n.full && n.resumed == nil && !n.judged {
+	if !n.full && !n.abbreviated && !n.judged {
 		s.resume(n)
 	}
 	n.ticket = bytes.Clone(t.Ticket)
@@ -212,16 +216,14 @@ func (s *Session) newSessionTicket(n *negotiation, m handshake.Message) {
 
 // finishedMessage checks a Finished against the transcript (RFC 5246, Section 7.4.9).
 func (s *Session) finishedMessage(n *negotiation, side handshake.Side, m handshake.Message) {
-	if n.keys == nil || s.dir[side].opener == nil {
-		s.fail(Malformed, fmt.Sprintf("a Finished of the %v without protection", side))
+	if !n.changed[side] || n.finished[side] {
+		s.fail(Malformed, fmt.Sprintf("a Finished of the %v out of place", side))
 		return
 	}
-	if !n.broken {
-		if !n.transcript.CheckFinished(n.keys.master, side, m.Body()) {
-			s.forget(n)
-			s.fail(FinishedMismatch, fmt.Sprintf("the %v's Finished does not fit the handshake", side))
-			return
-		}
+	if !n.broken && !n.transcript.CheckFinished(n.keys.master, side, m.Body()) {
+		s.forget(n)
+		s.fail(FinishedMismatch, fmt.Sprintf("the %v's Finished does not fit the handshake", side))
+		return
 	}
 	n.transcript.Write(m.Raw)
 	n.finished[side] = true

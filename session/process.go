@@ -25,11 +25,11 @@ func (s *Session) process(d *direction, at uint64, rec []byte) bool {
 	case d.mode == modeOff || d.mode == modeRest:
 	case s.tls13 != nil && typ == handshake.ContentChangeCipherSpec:
 		// For middleboxes only (RFC 8446, Appendix D.4).
-	case s.tls13 != nil && typ != handshake.ContentApplicationData:
-		s.content(d, typ, body) // not protected yet
+	case d.opener != nil && s.leftEarly(d, typ):
+		s.content(d, typ, body)
 	case d.opener != nil:
 		s.protected(d, at, rec)
-	case s.earlyUnread(d, typ):
+	case s.earlyData(d, typ):
 	case s.lostChange(d, typ, rec):
 	default:
 		s.content(d, typ, body)
@@ -37,34 +37,32 @@ func (s *Session) process(d *direction, at uint64, rec []byte) bool {
 	return true
 }
 
-// earlyUnread reports whether a record is early data of TLS 1.3 that nothing opens.
-func (s *Session) earlyUnread(d *direction, typ handshake.ContentType) bool {
+// earlyData reports whether a record is early data of TLS 1.3, which comes before the ServerHello.
+func (s *Session) earlyData(d *direction, typ handshake.ContentType) bool {
 	n := s.neg
 	return n != nil && n.server == nil && n.hello != nil && n.hello.EarlyData &&
 		d.side == handshake.Client && typ == handshake.ContentApplicationData
 }
 
+// leftEarly reports whether the client leaves early data for what is not protected yet: a second
+// ClientHello, or an alert.
+func (s *Session) leftEarly(d *direction, typ handshake.ContentType) bool {
+	return s.tls13 != nil && s.tls13.level[d.side] == levelEarly && typ != handshake.ContentApplicationData
+}
+
 // lostChange takes a protected record whose ChangeCipherSpec was in a hole.
 func (s *Session) lostChange(d *direction, typ handshake.ContentType, rec []byte) bool {
-	n := s.neg
-	if n == nil || !n.broken || n.server == nil || typ == handshake.ContentChangeCipherSpec {
-		return false
-	}
-	if n.keys == nil && (n.secret == nil || !s.derive(n)) || d.next == nil {
+	if d.missing == 0 || s.tls13 != nil || typ == handshake.ContentChangeCipherSpec {
 		return false
 	}
 	buf := scratch.Get().(*[]byte)
 	defer scratch.Put(buf)
-	inner, plaintext, _, err := d.next.Clone().Resync((*buf)[:0], rec, maxWindow)
-	if err != nil {
-		return false
-	}
-	d.opener, d.next = d.next, nil
-	if inner, plaintext, _, err = d.opener.Resync((*buf)[:0], rec, maxWindow); err == nil {
+	typ, plaintext, ok := s.openNext(d, (*buf)[:0], rec, nil, 0)
+	if ok {
 		s.flow.Records[d.side]++
-		s.content(d, inner, plaintext)
+		s.content(d, typ, plaintext)
 	}
-	return true
+	return ok || d.mode == modeOff
 }
 
 // protected opens a record and takes what was in it.
@@ -74,7 +72,7 @@ func (s *Session) protected(d *direction, at uint64, rec []byte) {
 	}
 	buf := scratch.Get().(*[]byte)
 	defer scratch.Put(buf)
-	typ, plaintext, err := d.open((*buf)[:0], rec)
+	typ, plaintext, err := s.open(d, (*buf)[:0], rec)
 	if err != nil {
 		typ, plaintext, err = s.openAnyway(d, (*buf)[:0], rec, err)
 	}
@@ -87,13 +85,13 @@ func (s *Session) protected(d *direction, at uint64, rec []byte) {
 }
 
 // open opens the next record, whose number may be unknown after a hole.
-func (d *direction) open(buf, rec []byte) (handshake.ContentType, []byte, error) {
+func (s *Session) open(d *direction, buf, rec []byte) (handshake.ContentType, []byte, error) {
 	if d.window == 0 {
 		return d.opener.Open(buf, rec)
 	}
-	typ, plaintext, _, err := d.opener.Resync(buf, rec, d.window)
+	window := d.window
 	d.window = 0
-	return typ, plaintext, err
+	return s.search(d, d.opener, buf, rec, window)
 }
 
 // openFailed ends the reading at a record that no key of ours opens.
@@ -101,15 +99,18 @@ func (s *Session) openFailed(d *direction, err error) {
 	if errors.Is(err, errRecordLost) {
 		return
 	}
-	n := s.neg
-	if n != nil {
+	if n := s.neg; n != nil {
 		s.forget(n)
 	}
-	if errors.Is(err, record.ErrMAC) || !errors.Is(err, record.ErrMalformed) {
-		s.fail(DecryptFailed, fmt.Sprintf("a record of the %v: %v", d.side, err))
+	cause := DecryptFailed
+	switch {
+	case errors.Is(err, record.ErrStreamLost):
+		s.fail(PacketLoss, streamLost)
 		return
+	case errors.Is(err, record.ErrMalformed), errors.Is(err, record.ErrRecordOverflow):
+		cause = Malformed
 	}
-	s.fail(Malformed, fmt.Sprintf("a record of the %v: %v", d.side, err))
+	s.fail(cause, fmt.Sprintf("a record of the %v: %v", d.side, err))
 }
 
 // content takes the plaintext of one record. b lives until the call returns.
@@ -131,6 +132,10 @@ func (s *Session) content(d *direction, typ handshake.ContentType, b []byte) {
 }
 
 func (s *Session) handshakeContent(d *direction, b []byte) {
+	if d.amid && !startsMessage(b) {
+		return // the end of a message that began in a hole
+	}
+	d.amid = false
 	d.messages.Push(b)
 	for d.mode != modeOff && d.mode != modeRest {
 		m, ok, err := d.messages.Next()
@@ -146,16 +151,35 @@ func (s *Session) handshakeContent(d *direction, b []byte) {
 }
 
 func (s *Session) applicationData(d *direction, b []byte) {
-	if d.opener == nil {
+	n := s.neg
+	switch {
+	case d.opener == nil:
 		s.fail(Malformed, fmt.Sprintf("application data of the %v without protection", d.side))
 		return
-	}
-	if n := s.neg; n != nil && n.broken && n.keys != nil {
-		// The Finished messages may be among what was lost: then it is the MAC that proves the keys.
-		s.confirmed(n)
-		s.complete(n)
+	case n == nil:
+	case n.broken:
+		s.completeBroken(n, d.side)
+	case n.changed[d.side] && !n.finished[d.side]:
+		s.fail(Malformed, fmt.Sprintf("application data of the %v before its Finished", d.side))
+		return
 	}
 	s.protectedData(d, b)
+}
+
+// completeBroken ends a handshake whose Finished messages may be among what was lost: then it is the
+// MAC that proves the keys.
+func (s *Session) completeBroken(n *negotiation, side handshake.Side) {
+	switch {
+	case s.tls13 != nil:
+		if s.tls13.level != [2]level{levelApplication, levelApplication} {
+			return
+		}
+	case n.keys == nil || !n.changed[side]:
+		return
+	default:
+		s.confirmed(n)
+	}
+	s.complete(n)
 }
 
 func (s *Session) alertContent(d *direction, b []byte) {
@@ -165,8 +189,10 @@ func (s *Session) alertContent(d *direction, b []byte) {
 		return
 	}
 	s.alertEvent(d.side, a, false)
-	// A server that will not renegotiate says so and goes on (RFC 5246, Section 7.2.2).
-	if d.side == handshake.Server && a.Description == handshake.AlertNoRenegotiation && s.established {
+	// A server that will not renegotiate says so and goes on (RFC 5246, Section 7.2.2). Once it has
+	// answered the ClientHello it does.
+	if n := s.neg; d.side == handshake.Server && a.Description == handshake.AlertNoRenegotiation &&
+		s.established && n != nil && n.server == nil {
 		s.neg = nil
 	}
 }
@@ -175,15 +201,16 @@ func (s *Session) alertContent(d *direction, b []byte) {
 func (s *Session) ready(d *direction, typ handshake.ContentType, rec []byte) bool {
 	n := s.neg
 	switch {
-	case d.opener == nil && s.earlyUnread(d, typ):
-		return s.readyEarly(n, d, rec)
+	case d.opener == nil && s.earlyData(d, typ):
+		s.readyEarly(n, d, rec)
+		return true
 	case s.tls13 != nil:
 		return s.ready13(d, typ)
 	case n == nil || typ != handshake.ContentChangeCipherSpec:
 		return true
 	case n.server == nil:
 		return true // changeCipherSpec says what is wrong with it
-	case d.side == handshake.Server && !n.full && !n.judged:
+	case d.side == handshake.Server && !n.full && !n.abbreviated && n.secret == nil && n.trials == nil:
 		s.resume(n)
 		if d.mode == modeOff || d.mode == modeRest {
 			return true
@@ -207,6 +234,9 @@ func (s *Session) changeCipherSpec(d *direction, b []byte) {
 		return
 	}
 	d.opener, d.next = d.next, nil
+	if n := s.neg; n != nil {
+		n.changed[d.side] = true
+	}
 }
 
 // v2Hello takes an SSLv2-compatible CLIENT-HELLO (RFC 5246, Appendix E.2).

@@ -3,8 +3,11 @@
 package session
 
 import (
+	"bytes"
+
 	"github.com/sightglass/sightglass/handshake"
 	"github.com/sightglass/sightglass/identity"
+	"github.com/sightglass/sightglass/rsakex"
 )
 
 // certificateVerify checks that the client holds the key of its certificate. A wrong proof is the
@@ -22,27 +25,39 @@ func (s *Session) certificateVerify(n *negotiation, m handshake.Message) {
 	p := identity.Proof{
 		Version: v, Side: handshake.Client, Algorithm: c.SignatureAlgorithm, Signature: c.Signature,
 	}
-	switch {
-	case v == handshake.TLS13:
+	switch v {
+	case handshake.TLS13:
 		p.Hash = n.transcript.SessionHash()
-	case v == handshake.SSL30:
-		if p.Hash = s.ssl3Hash(n); p.Hash == nil {
-			return
-		}
+	case handshake.SSL30:
+		p.Signature = bytes.Clone(c.Signature)
+		n.proof = &ssl3Proof{p, n.transcript.Raw()}
+		return
 	default:
 		p.Transcript = n.transcript.Raw()
 	}
+	s.prove(p)
+}
+
+func (s *Session) prove(p identity.Proof) {
 	s.flow.ClientProven = identity.Verify(s.flow.ClientChain[0], p) == nil
 }
 
-// ssl3Hash is what SSL 3.0 signs, which takes the master secret; nil if that is not there yet.
-func (s *Session) ssl3Hash(n *negotiation) []byte {
-	if n.secret == nil || !n.secret.Ready() {
-		return nil
+// ssl3Proof is a CertificateVerify of SSL 3.0, which signs the master secret, too (RFC 6101,
+// Section 5.6.8).
+type ssl3Proof struct {
+	identity.Proof
+	transcript []byte // before it
+}
+
+// checkProof checks a proof that had to wait for the master secret.
+func (s *Session) checkProof(n *negotiation) {
+	if n.proof == nil || len(s.flow.ClientChain) == 0 || n.proof.transcript == nil {
+		return
 	}
-	master, err := n.secret.Master()
-	if err != nil {
-		return nil
-	}
-	return n.transcript.CertificateVerifySSL3(master)
+	t := rsakex.Transcript{Limit: len(n.proof.transcript)}
+	t.SetVersion(handshake.SSL30, n.suite.PRF)
+	t.Write(n.proof.transcript)
+	n.proof.Hash = t.CertificateVerifySSL3(n.keys.master)
+	s.prove(n.proof.Proof)
+	n.proof = nil
 }

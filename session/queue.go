@@ -15,7 +15,6 @@ type queuedKind uint8
 
 const (
 	queuedRecord queuedKind = iota
-	queuedGap
 	queuedEvent
 )
 
@@ -27,7 +26,6 @@ type queued struct {
 	time   time.Time
 	at     uint64 // offset of record
 	record []byte
-	lost   int
 }
 
 // Waiting returns the secret that the engine waits for, or nil. When it is ready the feed calls
@@ -66,7 +64,7 @@ func (s *Session) enqueue(q queued) {
 	// A record's place in the queue costs memory too, however small the record is.
 	if s.queueSize+64*len(s.queue) > limit {
 		if s.waitsLog {
-			s.fail(s.neg.unread, s.neg.unreadDetail)
+			s.fail(s.unlogged, s.unloggedDetail)
 		} else {
 			s.fail(Overload, "too much came while the private key was at work")
 		}
@@ -77,30 +75,38 @@ func (s *Session) enqueue(q queued) {
 func (s *Session) drain() {
 	s.waiting, s.waitsLog = nil, false
 	for len(s.queue) > 0 {
-		q := s.queue[0]
+		all := s.queue
+		q := all[0]
+		s.queue = all[1:] // what comes after q
 		s.now = q.time
 		if !s.processQueued(q) {
+			s.queue = all
 			return
 		}
-		if len(s.queue) == 0 { // dropped by a failure
-			return
+		if s.flow.Cause != CauseNone {
+			break
 		}
 		s.queueSize -= len(q.record)
-		s.queue[0] = queued{}
-		s.queue = s.queue[1:]
+		all[0] = queued{}
 	}
-	s.dropQueue()
+	s.flushEvents()
+}
+
+// queuedOf reports whether records of a side wait.
+func (s *Session) queuedOf(side handshake.Side) bool {
+	for _, q := range s.queue {
+		if q.kind == queuedRecord && q.side == side {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Session) processQueued(q queued) bool {
-	switch q.kind {
-	case queuedRecord:
+	if q.kind == queuedRecord {
 		return s.process(&s.dir[q.side], q.at, q.record)
-	case queuedGap:
-		s.lostInRecords(&s.dir[q.side], q.lost)
-	case queuedEvent:
-		s.emit(q.event, q.side)
 	}
+	s.emit(q.event, q.side)
 	return true
 }
 

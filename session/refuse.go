@@ -24,11 +24,11 @@ type alertState struct {
 
 // states notes how an alert could be sent to each side.
 func (s *Session) states() alertStates {
-	c, v := &s.dir[handshake.Client], &s.dir[handshake.Server]
+	v := &s.dir[handshake.Server]
 	a := alertStates{
 		version:  s.recordVersion(),
-		toServer: alertState{opener: c.opener, sealed: c.sealed(), split: c.inRecord()},
-		toClient: alertState{opener: v.opener, sealed: v.sealed(), split: v.inRecord()},
+		toServer: s.stateOf(&s.dir[handshake.Client]),
+		toClient: s.stateOf(v),
 	}
 	if s.flight.held {
 		// The alert takes the place of what is held, which begins with a whole record.
@@ -39,8 +39,17 @@ func (s *Session) states() alertStates {
 	return a
 }
 
+// stateOf is a direction's protection where it stands.
+func (s *Session) stateOf(d *direction) alertState {
+	a := alertState{opener: d.opener, sealed: d.sealed(), split: d.inRecord()}
+	if a.sealed && s.queuedOf(d.side) {
+		a.opener = nil // it is behind what was relayed
+	}
+	return a
+}
+
 // sealed reports whether the direction's next record is a protected one.
-func (d *direction) sealed() bool { return d.opener != nil || d.changed }
+func (d *direction) sealed() bool { return d.opener != nil || d.seen.changed }
 
 // recordVersion is the version that both peers would expect in a record header now.
 func (s *Session) recordVersion() handshake.Version {
@@ -56,15 +65,16 @@ func (s *Session) recordVersion() handshake.Version {
 	return handshake.TLS10
 }
 
+// can reports whether an alert can be the direction's next record.
+func (a alertState) can() bool { return !a.split && (!a.sealed || a.opener != nil) }
+
 // append adds an alert record as the direction's next one; not ok where that cannot be done.
 func (a alertState) append(dst []byte, v handshake.Version, alert handshake.Alert) ([]byte, bool) {
 	switch {
-	case a.split:
+	case !a.can():
 		return nil, false
 	case !a.sealed:
 		return alert.AppendRecord(dst, v), true
-	case a.opener == nil:
-		return nil, false
 	}
 	body := []byte{byte(alert.Level), byte(alert.Description)}
 	dst, err := a.opener.Sealer().Seal(dst, handshake.ContentAlert, body)
@@ -89,45 +99,77 @@ func (s *Session) alertBoth(c Cause, a alertStates) {
 	s.refuse(&Refusal{Cause: c, Action: ActionAlert, ToClient: toClient, ToServer: toServer})
 }
 
-// refusesLater puts an alert off until the client's record that is half relayed has ended: nothing
-// could follow it before. The server's flight is held meanwhile.
-func (s *Session) refusesLater(c Cause) bool {
+// putOff is a refusal that waits until the client's record has ended that was half relayed when it
+// was decided: an alert can only follow a whole record.
+type putOff struct {
+	cause  Cause
+	states alertStates
+	upTo   uint64 // the client's bytes before this offset may have been relayed
+}
+
+// putsOff puts an alert off if the client stands within a record. All that the server sends from then
+// on is held.
+func (s *Session) putsOff(c Cause, states alertStates) bool {
 	client, server := &s.dir[handshake.Client], &s.dir[handshake.Server]
-	if !s.cfg.Inline || s.cfg.Policy[c] != ActionAlert || !client.inRecord() ||
-		client.mode != modeRecords || s.blocked() {
+	if !s.cfg.Inline || s.cfg.Policy[c] != ActionAlert || client.mode != modeRecords || s.blocked() ||
+		!states.toServer.split || !states.toClient.can() {
 		return false
 	}
-	if !s.flight.held {
-		s.flight = flight{held: true, at: server.pos, sealed: server.sealed(), before: server.opener}
+	if _, ok := client.size(client.kept()); !ok {
+		return false // it is no record, and has no end
 	}
-	s.flight.refused = c
+	s.later = &putOff{cause: c, states: states, upTo: client.fed}
+	if !s.flight.held {
+		s.flight = flight{held: true, at: server.pos}
+	}
+	server.stop()
 	client.mode = modeRest
-	server.mode = modeOff
 	return true
 }
 
-// feedRest takes the rest of the client's record, and then refuses the flow.
+// feedRest takes the rest of what may have been relayed, to the end of a record, and then refuses the
+// flow.
 func (s *Session) feedRest(d *direction, b []byte) []byte {
-	rec, _, ok := d.cut(b)
-	if rec == nil && ok {
-		return nil
-	}
-	if rec != nil {
-		d.pos += uint64(len(rec))
-		if d.opener != nil {
-			buf := scratch.Get().(*[]byte)
-			// Only the state of the protection matters here: the alert is sealed as the next record.
-			_, _, _ = d.opener.Open((*buf)[:0], rec)
-			scratch.Put(buf)
+	for d.pos < s.later.upTo {
+		rec, n, ok := d.cut(b)
+		if !ok {
+			s.refuseNow()
+			return nil
 		}
+		if rec == nil {
+			return nil
+		}
+		b = b[n:]
+		d.pos += uint64(len(rec))
+		d.follow(rec)
+		d.drop()
 	}
-	states := s.states()
-	states.toServer.split = rec == nil
-	c := s.flight.refused
+	s.later.states.toServer = s.stateOf(d)
+	s.later.states.toServer.split = false // what follows in b is not relayed
+	s.refuseNow()
+	return nil
+}
+
+// follow keeps the direction's protection in step with a record whose content does not matter.
+func (d *direction) follow(rec []byte) {
+	if d.opener != nil {
+		buf := scratch.Get().(*[]byte)
+		_, _, _ = d.opener.Open((*buf)[:0], rec)
+		scratch.Put(buf)
+	}
+	if handshake.ContentType(rec[0]) == handshake.ContentChangeCipherSpec {
+		d.opener, d.next = d.next, nil
+		d.seen.changed = true
+	}
+}
+
+// refuseNow refuses the flow as was decided before.
+func (s *Session) refuseNow() {
+	l := s.later
+	s.later = nil
 	for i := range s.dir {
 		s.dir[i].stop()
 	}
-	s.act(c, states)
+	s.act(l.cause, l.states)
 	s.neg = nil
-	return nil
 }

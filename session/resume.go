@@ -5,53 +5,50 @@ package session
 import (
 	"bytes"
 
+	"github.com/sightglass/sightglass/handshake"
 	"github.com/sightglass/sightglass/rsakex"
 )
 
 // resume is called when the server goes on without a certificate: the handshake is an abbreviated
 // one, by session ID (RFC 5246, Section 7.3) or by ticket (RFC 5077, Section 3.4).
 func (s *Session) resume(n *negotiation) {
-	s.flow.Resumed = n.wayOfResuming()
-	session := s.resumable(n)
+	n.abbreviated = true
+	session, way := s.resumable(n)
+	s.flow.Resumed = way
 	if session == nil {
 		s.judge(SessionUnknown, "the session was begun out of sight")
 		return
 	}
 	n.resumed, n.secret = session, session.Secret
-	n.key, n.hasKey = session.Key, true
+	n.key, n.hasKey = session.Key, session.Key != rsakex.KeyID{}
 	s.flow.ServerChain = nil
 	s.flow.ClientChain, s.flow.ClientProven = session.ClientChain, session.ClientProven
 	s.judge(CauseNone, "")
 }
 
-func (n *negotiation) wayOfResuming() Resumption {
-	if len(n.hello.SessionTicket) > 0 {
-		return ResumedTicket
-	}
-	return ResumedID
-}
-
 // resumable finds the session in the store. A client that offers a ticket may add a session ID of
 // its own making, so the ticket comes first (RFC 5077, Section 3.4).
-func (s *Session) resumable(n *negotiation) *rsakex.Session {
+func (s *Session) resumable(n *negotiation) (*rsakex.Session, Resumption) {
+	ticket, id := n.hello.SessionTicket, n.server.SessionID
+	way := ResumedID
+	if len(ticket) > 0 {
+		way = ResumedTicket
+	}
 	if s.cfg.Store == nil {
-		return nil
+		return nil, way
 	}
 	if s.cfg.BeforeResume != nil {
 		s.cfg.BeforeResume()
 	}
-	if t := n.hello.SessionTicket; len(t) > 0 {
-		if session, ok := s.cfg.Store.Get(rsakex.ByTicket, t); ok && fits(session, n) {
-			return session
-		}
+	if session, ok := s.cfg.Store.Get(rsakex.ByTicket, ticket); ok && fits(session, n) {
+		return session, ResumedTicket
 	}
-	id := n.server.SessionID
-	if len(id) > 0 && bytes.Equal(id, n.hello.SessionID) {
+	if bytes.Equal(id, n.hello.SessionID) {
 		if session, ok := s.cfg.Store.Get(rsakex.ByID, id); ok && fits(session, n) {
-			return session
+			return session, ResumedID
 		}
 	}
-	return nil
+	return nil, way
 }
 
 // fits reports whether a session can be what this handshake resumes: version and suite are the
@@ -63,41 +60,66 @@ func fits(session *rsakex.Session, n *negotiation) bool {
 
 // remember puts a session into the store under the names by which it can be resumed. It is called
 // as each name becomes known: a client that holds one may come back before this handshake is over
-// and the private key has done its work, so the store holds the secret as a promise.
+// and the private key has done its work, so the store holds the secret as a promise. A promise takes
+// the place of no other session: only a handshake that was verified does.
 func (s *Session) remember(n *negotiation) {
-	session := n.session()
+	session := s.session(n)
 	if s.cfg.Store == nil || session == nil {
 		return
 	}
-	session.ClientChain, session.ClientProven = s.flow.ClientChain, s.flow.ClientProven
-	if id := n.server.SessionID; len(id) > 0 && n.full {
-		s.cfg.Store.Put(rsakex.ByID, id, session)
+	if n.full {
+		n.store(s.cfg.Store, rsakex.ByID, n.server.SessionID, session)
 	}
-	if len(n.ticket) > 0 {
-		s.cfg.Store.Put(rsakex.ByTicket, n.ticket, session)
+	n.store(s.cfg.Store, rsakex.ByTicket, n.ticket, session)
+}
+
+// store puts a session in the place of nothing, of an earlier promise or, when verified, of anything.
+func (n *negotiation) store(to *rsakex.Store, kind rsakex.Kind, id []byte, session *rsakex.Session) {
+	if old, ok := to.Get(kind, id); ok && !n.verified && old != n.promised {
+		return
+	}
+	to.Put(kind, id, session)
+	n.promised = session
+}
+
+// promiseTicket remembers a ticket whose record has to wait for the private key: its client does not.
+func (s *Session) promiseTicket(d *direction, rec []byte) {
+	n := s.neg
+	if d.side != handshake.Server || d.seen.changed || n == nil || !n.full ||
+		handshake.ContentType(rec[0]) != handshake.ContentHandshake {
+		return
+	}
+	m, err := handshake.ParseMessage(rec[handshake.RecordHeaderLen:])
+	if err != nil || m.Type != handshake.TypeNewSessionTicket {
+		return
+	}
+	if t, err := handshake.ParseNewSessionTicket(m); err == nil {
+		n.ticket = bytes.Clone(t.Ticket)
+		s.remember(n)
 	}
 }
 
 // session is what the handshake establishes or resumes; nil if it cannot be opened by our key.
-func (n *negotiation) session() *rsakex.Session {
+func (s *Session) session(n *negotiation) *rsakex.Session {
 	if n.resumed != nil || n.secret == nil {
 		return n.resumed
 	}
 	return &rsakex.Session{
 		Secret: n.secret, Key: n.key, Version: n.server.SelectedVersion(),
 		Suite: n.server.CipherSuite, EMS: n.server.ExtendedMasterSecret,
+		ClientChain: s.flow.ClientChain, ClientProven: s.flow.ClientProven,
 	}
 }
 
 // forget takes back what remember promised: the secret was not the peers'.
 func (s *Session) forget(n *negotiation) {
-	if s.cfg.Store == nil || n.server == nil || n.verified {
+	if s.cfg.Store == nil || n.server == nil || n.verified || n.promised == nil {
 		return
 	}
-	if len(n.server.SessionID) > 0 && n.full {
+	if got, ok := s.cfg.Store.Get(rsakex.ByID, n.server.SessionID); ok && got == n.promised && n.full {
 		s.cfg.Store.Remove(rsakex.ByID, n.server.SessionID)
 	}
-	if len(n.ticket) > 0 {
+	if got, ok := s.cfg.Store.Get(rsakex.ByTicket, n.ticket); ok && got == n.promised {
 		s.cfg.Store.Remove(rsakex.ByTicket, n.ticket)
 	}
 }

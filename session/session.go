@@ -69,20 +69,27 @@ type Session struct {
 	now  time.Time
 
 	neg         *negotiation // the handshake in progress; nil before and after
+	begun       uint32       // handshakes begun, to tell one from another
 	established bool         // a first handshake was completed
 	prologue    int          // bytes of both sides before a ClientHello
 	tls13       *schedule13  // TLS 1.3 only
+
+	// finishedSize is the most that a record's body takes if a Finished is all there is in it.
+	finishedSize int
 
 	// Inline.
 	verdict Verdict
 	refusal *Refusal
 	flight  flight
+	later   *putOff // a refusal that waits for the end of a record
 
 	// What waits for a secret.
-	waiting   *rsakex.Secret
-	waitsLog  bool
-	queue     []queued
-	queueSize int
+	waiting        *rsakex.Secret
+	waitsLog       bool // a growing key log, without which:
+	unlogged       Cause
+	unloggedDetail string
+	queue          []queued
+	queueSize      int
 
 	ended bool
 }
@@ -101,10 +108,16 @@ func New(cfg *Config, f Flow) *Session {
 // Flow returns what is known of the connection. It is the session's own: read it between calls.
 func (s *Session) Flow() *Flow { return &s.flow }
 
-// HandshakeDone reports whether no handshake is in progress, so that no bound on its time applies:
-// before a ClientHello, and after an established, bypassed or failed one.
+// HandshakeDone reports whether no handshake is in progress and nothing is held, so that no bound on
+// its time applies: before a ClientHello, and after an established, bypassed or failed one.
 func (s *Session) HandshakeDone() bool {
-	return s.neg == nil || s.flow.Cause != CauseNone || s.verdict == Bypass
+	switch {
+	case s.verdict == Bypass || s.verdict == Refuse:
+		return true
+	case s.flight.held || s.later != nil:
+		return false
+	}
+	return s.neg == nil || s.flow.Cause != CauseNone
 }
 
 // Feed takes the next bytes of one direction, as they came. It neither changes nor keeps b.
@@ -118,6 +131,7 @@ func (s *Session) Feed(side handshake.Side, t time.Time, b []byte) {
 	s.flow.Bytes[side] += uint64(len(b))
 	if s.waitsLog {
 		s.drain()
+		s.now = t
 	}
 	for len(b) > 0 {
 		switch d.mode {
@@ -136,7 +150,6 @@ func (s *Session) Feed(side handshake.Side, t time.Time, b []byte) {
 			b = nil
 		}
 	}
-	s.now = t
 	s.settle()
 }
 
@@ -167,6 +180,9 @@ func (s *Session) connectionEvent(k Kind, side handshake.Side, t time.Time) {
 		return
 	}
 	s.emit(k, side)
+	if s.later != nil && side == handshake.Client {
+		s.refuseNow() // the record that the refusal waits for will not end
+	}
 }
 
 // Fail stops the reading for a reason that the feed found.
@@ -175,6 +191,9 @@ func (s *Session) Fail(c Cause, detail string, t time.Time) {
 		return
 	}
 	s.now = t
+	if s.later != nil {
+		s.refuseNow() // it has waited long enough
+	}
 	s.fail(c, detail)
 }
 
@@ -196,6 +215,9 @@ func (s *Session) End(t time.Time) *Flow {
 
 // finish deals with what was still open when the flow ended.
 func (s *Session) finish() {
+	if s.later != nil {
+		s.refuseNow()
+	}
 	for i := range s.dir {
 		d := &s.dir[i]
 		switch d.mode {
@@ -210,7 +232,7 @@ func (s *Session) finish() {
 	}
 	switch {
 	case s.waitsLog:
-		s.fail(s.neg.unread, s.neg.unreadDetail)
+		s.fail(s.unlogged, s.unloggedDetail)
 	case s.waiting != nil:
 		s.fail(Overload, "the flow ended before the private key had opened it")
 	}
@@ -233,12 +255,12 @@ func (s *Session) conclude() {
 	f := &s.flow
 	lost := f.Gaps[0]+f.Gaps[1] > 0
 	switch {
-	case f.Cause == CauseNone && !f.TLS && f.NoSYN && s.protectedLooks():
-		f.Cause, f.Detail = Midstream, "the capture starts after the handshake"
 	case f.Cause == CauseNone && !f.TLS:
 		f.Cause, f.Detail = NotTLS, "no ClientHello was seen"
 	case f.Cause == CauseNone && lost:
 		f.Cause, f.Detail = PacketLoss, fmt.Sprintf("%d bytes were not captured", f.Gaps[0]+f.Gaps[1])
+	case f.Cause == CauseNone && s.tls13 != nil && s.tls13.early.accepted && s.tls13.early.unread:
+		f.Cause, f.Detail = TLS13, "no key log opens the early data"
 	case f.Cause == CauseNone && !s.established && s.neg != nil && s.neg.unread != CauseNone:
 		// The connection ended before there was anything to read: what was judged still says most.
 		f.Cause, f.Detail = s.neg.unread, s.neg.unreadDetail
@@ -261,15 +283,15 @@ func (s *Session) fail(c Cause, detail string) {
 	if s.flow.Cause != CauseNone {
 		return
 	}
-	if c == Malformed && s.flow.Gaps[0]+s.flow.Gaps[1] > 0 {
+	if (c == Malformed || c == HandshakeTooLarge) && s.missing() {
 		// Most likely it is the hole that makes it look so.
 		c, detail = PacketLoss, "after lost bytes: "+detail
 	}
 	s.flow.Cause, s.flow.Detail = c, detail
-	if s.refusesLater(c) {
+	states := s.states()
+	if s.putsOff(c, states) {
 		return
 	}
-	states := s.states()
 	for i := range s.dir {
 		s.dir[i].stop()
 	}
@@ -280,12 +302,17 @@ func (s *Session) fail(c Cause, detail string) {
 	s.neg = nil
 }
 
+// missing reports whether bytes were lost.
+func (s *Session) missing() bool {
+	return s.flow.Gaps[0]+s.flow.Gaps[1] > 0 || s.dir[0].missing+s.dir[1].missing > 0
+}
+
 // release lets go of all memory but the flow's.
 func (s *Session) release() {
 	for i := range s.dir {
 		s.dir[i].stop()
 	}
-	s.neg = nil
+	s.neg, s.later = nil, nil
 	s.dropQueue()
 	s.flight = flight{}
 }

@@ -85,7 +85,7 @@ func readsSuite(t *testing.T, o forge.Options) {
 	if f.Version != o.Version || f.Suite != o.Suite || f.EMS != o.EMS || f.EtM != o.EtM || f.Compressed != o.Deflate {
 		t.Errorf("flow says %+v", f)
 	}
-	if !f.ClientProven && o.Version != handshake.SSL30 {
+	if !f.ClientProven {
 		t.Error("the client's proof was not accepted")
 	}
 	if want := string(keylog.FormatClientRandom(c.Random, c.Master)); g.log.String() != want {

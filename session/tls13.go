@@ -30,6 +30,14 @@ type schedule13 struct {
 	retried bool             // a HelloRetryRequest came
 	level   [2]level
 	secret  [2][]byte // the traffic secret in force
+	early   early
+}
+
+// early is what became of the client's early data.
+type early struct {
+	accepted bool // by the server
+	unread   bool // records of it were not opened
+	ended    bool // by an EndOfEarlyData that was read
 }
 
 var labels13 = [...][2]keylog.Label{
@@ -49,30 +57,55 @@ func (s *Session) serverHello13(n *negotiation, m handshake.Message) {
 	}
 	n.transcript.SetVersion(handshake.TLS13, n.suite.PRF)
 	if n.server.IsHelloRetryRequest {
-		if !s.tls13.retried {
-			n.transcript.HelloRetryRequest()
-		}
-		s.tls13.retried = true
-		s.tls13.level[handshake.Client] = levelNone
-		s.dir[handshake.Client].opener = nil
+		s.helloRetryRequest(n, m)
+		return
 	}
 	n.transcript.Write(m.Raw)
 	s.judge(TLS13, "the server chose TLS 1.3")
-	if n.server.IsHelloRetryRequest {
-		n.server = nil
+	if s.neg != n {
 		return
 	}
-	if s.tls13 == nil {
-		return
-	}
-	s.tls13.suite = n.suite
-	s.tls13.level[handshake.Server] = levelHandshake
-	if s.tls13.level[handshake.Client] != levelEarly {
-		s.tls13.level[handshake.Client] = levelHandshake
+	k := s.tls13
+	k.suite = n.suite
+	k.level[handshake.Server] = levelHandshake
+	if k.level[handshake.Client] != levelEarly {
+		k.level[handshake.Client] = levelHandshake
 	}
 	if n.server.HasSelectedPSK {
 		s.flow.Resumed = ResumedPSK
 	}
+}
+
+// helloRetryRequest asks for another ClientHello (RFC 8446, Section 4.1.4). It decides nothing but
+// that it may pass.
+func (s *Session) helloRetryRequest(n *negotiation, m handshake.Message) {
+	switch {
+	case s.refuses(TLS13):
+		s.judge(TLS13, "the server chose TLS 1.3")
+		return
+	case s.tls13.retried:
+		s.fail(Malformed, "a second HelloRetryRequest")
+		return
+	}
+	n.transcript.HelloRetryRequest()
+	n.transcript.Write(m.Raw)
+	s.tls13.retried = true
+	s.tls13.level[handshake.Client] = levelNone // early data is refused
+	s.dir[handshake.Client].opener = nil
+	n.server = nil
+	n.judged = s.cfg.Inline // until it is released
+}
+
+// leave13 is called when the server answers in an older version after all. It returns false if it
+// cannot (RFC 8446, Section 4.1.4).
+func (s *Session) leave13() bool {
+	if s.tls13.suite != nil || s.tls13.retried {
+		s.fail(Malformed, "the server left TLS 1.3")
+		return false
+	}
+	s.tls13 = nil // there was early data
+	s.dir[handshake.Client].opener = nil
+	return true
 }
 
 // secondHello is the ClientHello that answers a HelloRetryRequest.
@@ -99,41 +132,33 @@ func (s *Session) ready13(d *direction, typ handshake.ContentType) bool {
 	label := labels13[k.level[d.side]][d.side]
 	secret, ok := s.lookup13(label)
 	if !ok {
-		return s.noSecret13()
+		return s.awaitLog(TLS13, unlogged13)
 	}
-	return s.install13(d, k.suite, secret)
+	s.install13(d, k.suite, secret)
+	if d.opener != nil {
+		s.secretLine(keylog.Line{Label: label, ID: k.random[:], Secret: secret})
+	}
+	return true
 }
+
+const unlogged13 = "the server chose TLS 1.3, and no key log opens it"
 
 func (s *Session) lookup13(label keylog.Label) ([]byte, bool) {
 	if s.cfg.KeyLog == nil || label == "" {
 		return nil, false
 	}
-	secret, ok := s.cfg.KeyLog.Lookup(label, s.tls13.random[:])
-	if ok {
-		s.secretLine(keylog.Line{Label: label, ID: s.tls13.random[:], Secret: secret})
-	}
-	return secret, ok
-}
-
-func (s *Session) noSecret13() bool {
-	if s.cfg.KeyLog != nil && s.cfg.KeyLogGrows {
-		s.waitsLog = true
-		return false
-	}
-	s.fail(TLS13, "the server chose TLS 1.3, and no key log opens it")
-	return true
+	return s.cfg.KeyLog.Lookup(label, s.tls13.random[:])
 }
 
 // install13 protects the direction under a traffic secret (RFC 8446, Section 7.3).
-func (s *Session) install13(d *direction, suite *handshake.Suite, secret []byte) bool {
+func (s *Session) install13(d *direction, suite *handshake.Suite, secret []byte) {
 	opener, err := opener13(suite, secret)
 	if err != nil {
 		s.fail(CipherUnsupported, err.Error())
-		return true
+		return
 	}
 	d.opener = opener
 	s.tls13.secret[d.side] = secret
-	return true
 }
 
 func opener13(suite *handshake.Suite, secret []byte) (*record.Opener, error) {
@@ -144,19 +169,20 @@ func opener13(suite *handshake.Suite, secret []byte) (*record.Opener, error) {
 	return record.NewOpener(p, record.Keys(rsakex.TrafficKeys13(suite, secret)))
 }
 
+// suites13 are those of TLS 1.3 (RFC 8446, Appendix B.4).
+var suites13 = [...]uint16{0x1301, 0x1302, 0x1303, 0x1304, 0x1305}
+
 // readyEarly finds the keys of early data, which comes before the ServerHello says which suite it
 // is under: the one whose tag agrees (RFC 8446, Section 4.2.10).
-func (s *Session) readyEarly(n *negotiation, d *direction, rec []byte) bool {
+func (s *Session) readyEarly(n *negotiation, d *direction, rec []byte) {
 	if s.tls13 == nil {
 		s.tls13 = &schedule13{random: n.hello.Random}
 	}
+	k := s.tls13
 	secret, ok := s.lookup13(keylog.ClientEarlyTraffic)
-	if !ok {
-		return true // skipEarly drops it
-	}
-	for _, id := range n.hello.CipherSuites {
-		suite, ok := handshake.SuiteByID(id)
-		if !ok || suite.KeyExchange != handshake.KeyExchangeTLS13 {
+	for i := 0; ok && i < len(suites13); i++ {
+		suite, known := handshake.SuiteByID(suites13[i])
+		if !known {
 			continue
 		}
 		opener, err := opener13(suite, secret)
@@ -165,25 +191,34 @@ func (s *Session) readyEarly(n *negotiation, d *direction, rec []byte) bool {
 		}
 		if _, _, err := opener.Clone().Open(nil, rec); err == nil {
 			d.opener = opener
-			s.tls13.level[d.side], s.tls13.secret[d.side] = levelEarly, secret
-			return true
+			k.level[d.side], k.secret[d.side] = levelEarly, secret
+			s.secretLine(keylog.Line{Label: keylog.ClientEarlyTraffic, ID: k.random[:], Secret: secret})
+			return
 		}
 	}
-	return true
+	k.early.unread = true
 }
 
-// openAnyway13 is called when a record did not open: after refused early data the client goes on
-// under its handshake keys, without a word.
+// openAnyway13 is called when a record did not open. After refused early data the client goes on
+// under its handshake keys, without a word; and early data that is not known does not open under them.
 func (s *Session) openAnyway13(d *direction, buf, rec []byte, err error) (handshake.ContentType, []byte, error) {
-	k := s.tls13
-	if k.level[d.side] != levelEarly || k.suite == nil {
-		return s.resync(d, rec, err)
+	k, n := s.tls13, s.neg
+	switch {
+	case k.suite == nil || n == nil || d.side != handshake.Client:
+	case k.level[d.side] == levelEarly:
+		s.advance13(d, levelHandshake)
+		secret, ok := s.lookup13(keylog.ClientHandshakeTraffic)
+		if !ok {
+			s.fail(TLS13, unlogged13)
+		} else if s.install13(d, k.suite, secret); d.opener != nil {
+			return d.opener.Open(buf, rec)
+		}
+		return 0, nil, errRecordLost
+	case k.level[d.side] == levelHandshake && n.hello.EarlyData && !k.early.ended && d.opener.Sequence() == 0:
+		k.early.unread = true
+		return 0, nil, errRecordLost
 	}
-	k.level[d.side], d.opener = levelHandshake, nil
-	if !s.ready13(d, handshake.ContentApplicationData) || d.opener == nil {
-		return 0, nil, err
-	}
-	return d.opener.Open(buf, rec)
+	return s.resync(d, buf, rec, err)
 }
 
 // message13 takes a handshake message after the ServerHello of TLS 1.3.
@@ -194,18 +229,45 @@ func (s *Session) message13(d *direction, m handshake.Message) {
 		s.keyUpdate(d, m)
 		return
 	case n == nil || n.finished[d.side]:
-		return // in no transcript: tickets, and client certificates asked for afterwards
+		s.after13(d, m)
+		return
 	case d.opener == nil:
 		s.fail(Malformed, fmt.Sprintf("a %v of the %v without protection", m.Type, d.side))
 		return
-	case m.Type == handshake.TypeFinished:
+	}
+	s.endEarly(n, d, m)
+	if m.Type == handshake.TypeFinished {
 		s.finished13(n, d, m)
 		return
 	}
 	s.note13(n, d, m)
 	n.transcript.Write(m.Raw)
-	if m.Type == handshake.TypeEndOfEarlyData && d.side == handshake.Client {
+}
+
+// endEarly ends the client's early data. Where its keys are not known EndOfEarlyData was not seen, but
+// it always is the same (RFC 8446, Section 4.5).
+func (s *Session) endEarly(n *negotiation, d *direction, m handshake.Message) {
+	k := s.tls13
+	switch {
+	case d.side != handshake.Client || k.early.ended:
+	case m.Type == handshake.TypeEndOfEarlyData:
+		k.early.ended = true
 		s.advance13(d, levelHandshake)
+	case k.early.accepted:
+		k.early.ended = true
+		n.transcript.Write([]byte{byte(handshake.TypeEndOfEarlyData), 0, 0, 0})
+	}
+}
+
+// after13 takes a message after the handshake: in no transcript.
+func (s *Session) after13(d *direction, m handshake.Message) {
+	if m.Type != handshake.TypeCertificate || d.side != handshake.Client {
+		return
+	}
+	// A certificate that was asked for afterwards (RFC 8446, Section 4.6.2). What its proof signs is
+	// not kept so long.
+	if c, err := handshake.ParseCertificate13(m); err == nil && len(c.Chain) > 0 {
+		s.flow.ClientChain, s.flow.ClientProven = cloneChain(c.Chain), false
 	}
 }
 
@@ -217,7 +279,13 @@ func (s *Session) advance13(d *direction, l level) {
 func (s *Session) note13(n *negotiation, d *direction, m handshake.Message) {
 	switch m.Type {
 	case handshake.TypeEncryptedExtensions:
-		if e, err := handshake.ParseEncryptedExtensions(m); err == nil && e.ALPN != "" {
+		e, err := handshake.ParseEncryptedExtensions(m)
+		if err != nil {
+			s.malformed(m, err)
+			return
+		}
+		s.tls13.early.accepted = e.EarlyData
+		if e.ALPN != "" {
 			s.flow.ALPN = e.ALPN
 		}
 	case handshake.TypeCertificate:
@@ -254,6 +322,33 @@ func (s *Session) finished13(n *negotiation, d *direction, m handshake.Message) 
 	if n.finished[d.side.Opposite()] {
 		s.complete(n)
 	}
+}
+
+// nextKeys13 are the keys that a direction may have changed to in a hole: by a Finished, or by a
+// KeyUpdate.
+func (s *Session) nextKeys13(d *direction) []keysAhead {
+	k := s.tls13
+	var secret []byte
+	ok := false
+	next := levelApplication
+	switch {
+	case k.suite == nil || k.level[d.side] == levelNone:
+	case k.level[d.side] == levelEarly:
+		next = levelHandshake
+		secret, ok = s.lookup13(labels13[next][d.side])
+	case k.level[d.side] == levelHandshake:
+		secret, ok = s.lookup13(labels13[next][d.side])
+	case k.secret[d.side] != nil:
+		secret, ok = rsakex.NextTrafficSecret(k.suite, k.secret[d.side]), true
+	}
+	if !ok {
+		return nil
+	}
+	opener, err := opener13(k.suite, secret)
+	if err != nil {
+		return nil
+	}
+	return []keysAhead{{opener, func() { k.level[d.side], k.secret[d.side] = next, secret }}}
 }
 
 // keyUpdate moves a direction to its next traffic secret (RFC 8446, Section 7.2).

@@ -198,3 +198,36 @@ func (l *lateLog) Lookup(label keylog.Label, random []byte) ([]byte, bool) {
 	}
 	return l.Source.Lookup(label, random)
 }
+
+// A hole in TLS 1.3 costs what it touched, whichever keys came into force in it.
+func TestLoseRecords13(t *testing.T) {
+	segments, secrets := talk(t, goClient(nil), goServer(nil))
+	all := records(segments)
+	unread := [2]int{}
+	for i := range all {
+		g := newRig(t, func(c *Config) { c.KeyLog = secrets })
+		for k, r := range all {
+			if k == i {
+				g.Gap(r.Side, testStart, len(r.Data))
+			} else {
+				g.Feed(r.Side, testStart, r.Data)
+			}
+		}
+		f := g.finish()
+		wantCause(t, f, PacketLoss)
+		if i < 2 {
+			continue // the hellos
+		}
+		if f.Outcome != OutcomePartial || f.Handshakes != 1 {
+			t.Errorf("lost %d: outcome %v, %d handshakes (%s)", i, f.Outcome, f.Handshakes, f.Detail)
+		}
+		for side := range unread {
+			if g.plain[side].Len() == 0 {
+				unread[side]++
+			}
+		}
+	}
+	if unread != [2]int{1, 1} {
+		t.Errorf("lost records, one at a time, cost %v times what was said", unread)
+	}
+}

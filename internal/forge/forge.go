@@ -45,6 +45,7 @@ type Options struct {
 	RecordEach    bool   // each handshake message in records of its own
 	Fragment      int    // largest handshake fragment in a record, bytes; 0: as large as fits
 	WrongFinished *handshake.Side
+	WithFinished  []byte // what the server sends in one record with its Finished, behind it
 	Cut           string // the name of a message after which the handshake stops; "": none
 }
 
@@ -216,6 +217,9 @@ func (c *Conn) finish(side handshake.Side, next *record.Sealer) {
 		verify[0] ^= 1
 	}
 	c.message(side, handshake.TypeFinished, verify)
+	if side == handshake.Server {
+		c.pending[side] = append(c.pending[side], c.o.WithFinished...)
+	}
 	c.flush(side)
 }
 
