@@ -87,7 +87,7 @@ func allJavaSuites() string {
 }
 
 func serveJava(ctx context.Context, l *lab, s serving) (*server, error) {
-	protocols, suites := "SSLv3,TLSv1,TLSv1.1,TLSv1.2", allJavaSuites()
+	protocols, suites := "SSLv2Hello,SSLv3,TLSv1,TLSv1.1,TLSv1.2", allJavaSuites()
 	switch {
 	case s.tls13:
 		protocols, suites = "TLSv1.3", "TLS_AES_128_GCM_SHA256"
@@ -139,10 +139,15 @@ func (l *lab) javaClientIn(ns *nettest.Namespace, off switches) (*javaClient, er
 	return c, nil
 }
 
-func visitJava(ctx context.Context, l *lab, v visiting) visited { return visitJavaThen(ctx, l, v, "") }
+func visitJava(ctx context.Context, l *lab, v visiting) visited { return visitJavaWith(ctx, l, v) }
 
-// visitJavaThen renegotiates with other suites before the request, if any are given.
+// visitJavaThen renegotiates with other suites before the request.
 func visitJavaThen(ctx context.Context, l *lab, v visiting, then string) visited {
+	return visitJavaWith(ctx, l, v, "then="+then)
+}
+
+// visitJavaWith is visitJava with more words, which go over the usual ones.
+func visitJavaWith(ctx context.Context, l *lab, v visiting, extra ...string) visited {
 	suites := javaSuites[v.suite]
 	switch {
 	case v.version == handshake.TLS13:
@@ -166,10 +171,7 @@ func visitJavaThen(ctx context.Context, l *lab, v visiting, then string) visited
 	line := fmt.Sprintf("host=%s port=%d name=%s protocol=%s suites=%s certificate=%t times=%d tickets=%t request=%s",
 		v.to.Addr(), v.to.Port(), serverName, javaVersion(v.version), suites, v.certificate, times, v.resume == byTicket,
 		base64.StdEncoding.EncodeToString([]byte(v.request())))
-	if then != "" {
-		line += " then=" + then
-	}
-	done := c.visit(ctx, line)
+	done := c.visit(ctx, strings.Join(append([]string{line}, extra...), " "))
 	done.path = v.path
 	return done
 }

@@ -73,7 +73,10 @@ func serveNSS(ctx context.Context, l *lab, s serving) (*server, error) {
 }
 
 // visitNSS connects with tstclnt; to resume, twice with strsclnt, whose request is its own.
-func visitNSS(ctx context.Context, l *lab, v visiting) visited {
+func visitNSS(ctx context.Context, l *lab, v visiting) visited { return visitNSSWith(ctx, l, v) }
+
+// visitNSSWith is visitNSS with more arguments.
+func visitNSSWith(ctx context.Context, l *lab, v visiting, extra ...string) visited {
 	db, err := loadNSS()
 	if err != nil {
 		return visited{err: err}
@@ -87,6 +90,7 @@ func visitNSS(ctx context.Context, l *lab, v visiting) visited {
 	}
 	args := []string{"-d", db, "-p", strconv.Itoa(int(v.to.Port())), "-V", nssVersion(v.version) + ":" + nssVersion(v.version),
 		"-v"}
+	args = append(args, extra...)
 	if v.certificate {
 		args = append(args, "-n", l.pki.client.name)
 	}

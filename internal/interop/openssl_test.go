@@ -135,6 +135,7 @@ func serveOpenSSL(ctx context.Context, l *lab, s serving) (*server, error) {
 	if s.noTickets {
 		args = append(args, "-no_ticket")
 	}
+	args = append(args, s.extra...)
 	return l.serve(ctx, s.port, command{name: "openssl", args: args, env: env})
 }
 

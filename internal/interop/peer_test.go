@@ -69,6 +69,7 @@ type serving struct {
 	ephemeral, tls13 bool
 	// lateSuite is what a renegotiation is to choose (late only); 0: any.
 	lateSuite uint16
+	extra     []string // arguments of s_server
 }
 
 func (s *serving) id(l *lab) *identity {

@@ -197,7 +197,7 @@ public final class Peer {
                 // The name is also what the cache goes by.
                 SSLSocket socket = (SSLSocket) context.getSocketFactory().createSocket(raw, words.get("name"), port, true);
                 SSLParameters parameters = socket.getSSLParameters();
-                parameters.setProtocols(new String[] {words.get("protocol")});
+                parameters.setProtocols(words.get("protocol").split(","));
                 parameters.setCipherSuites(words.get("suites").split(","));
                 parameters.setServerNames(List.of(new SNIHostName(words.get("name"))));
                 parameters.setEndpointIdentificationAlgorithm("HTTPS");
