@@ -179,6 +179,7 @@ func (p *pki) makeBigChain() error {
 	return os.WriteFile(p.bigChain, chain, 0o644)
 }
 
+// loadNSS makes the database that NSS's programs take their certificates from, once.
 var loadNSS = sync.OnceValues(func() (string, error) {
 	p, err := loadPKI()
 	if err != nil {
@@ -215,11 +216,3 @@ var loadNSS = sync.OnceValues(func() (string, error) {
 	}
 	return db, nil
 })
-
-// nssDatabase makes the database that NSS's programs take their certificates from, once.
-func nssDatabase(t testing.TB) string {
-	t.Helper()
-	db, err := loadNSS()
-	must(t, err)
-	return db
-}

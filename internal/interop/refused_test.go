@@ -71,6 +71,9 @@ func TestRefused(t *testing.T) {
 				if f.Outcome != "unread" || f.Cause != all[i].cause || f.Action != policy {
 					t.Errorf("%s: %v", all[i].cause, f)
 				}
+				if ours := f.injected(); ours != (policy == "alert") {
+					t.Errorf("%s: an alert of the box's own: %t", all[i].cause, ours)
+				}
 			}
 		})
 	}
@@ -100,6 +103,16 @@ func (c *refusal) visit(t *testing.T, ctx context.Context, l *lab, policy string
 			t.Errorf("%s: not forwarded: %v\n%s", c.cause, v.err, v.log)
 		}
 	}
+}
+
+// injected reports whether EVE speaks of an illegal_parameter alert of the box.
+func (f *flow) injected() bool {
+	for _, a := range f.Alerts {
+		if a.From == "sightglass" && a.Code == 47 {
+			return true
+		}
+	}
+	return false
 }
 
 // alerted reports whether OpenSSL said that it got the alert.
