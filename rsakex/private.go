@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+
+	"github.com/sightglass/sightglass/rsakex/internal/ifma"
 )
 
 // The sizes of modulus that are taken, in bits. 512 is what export suites needed; the upper bound is
@@ -26,8 +28,9 @@ const premasterLen = 48
 type privateKey struct {
 	id     KeyID
 	rsa    *rsa.PrivateKey
-	n      []byte // the modulus, big-endian
-	d      []byte // the secret that the session store's keys derive from
+	fast   *ifma.Key // nil where the processor, or the size of the key, is not made for it
+	n      []byte    // the modulus, big-endian
+	d      []byte    // the secret that the session store's keys derive from
 	source string
 }
 
@@ -73,9 +76,10 @@ func newPrivateKey(k keyNumbers) (*privateKey, error) {
 		if key == nil {
 			continue
 		}
-		if err = tryKey(key, k.e); err == nil {
-			id := (&publicKey{k.n, k.e}).id()
-			return &privateKey{id: id, rsa: key, n: k.n.Bytes(), d: k.d.Bytes()}, nil
+		made := &privateKey{rsa: key, fast: k.accelerated(key), n: k.n.Bytes(), d: k.d.Bytes()}
+		if err = made.try(k.e); err == nil {
+			made.id = (&publicKey{k.n, k.e}).id()
+			return made, nil
 		}
 	}
 	return nil, err
@@ -145,25 +149,37 @@ func (k *keyNumbers) withoutCRT() *rsa.PrivateKey {
 	return key
 }
 
-// tryKey seals a known premaster secret to the key and opens it again.
-func tryKey(key *rsa.PrivateKey, e *big.Int) error {
-	size := key.Size()
+// accelerated is the key for the fast private operation, where there is one. Which of the factors is the
+// greater plays no part in it.
+func (k *keyNumbers) accelerated(key *rsa.PrivateKey) *ifma.Key {
+	if len(key.Primes) != 2 || key.Precomputed.Dp == nil || key.Precomputed.Dq == nil {
+		return nil
+	}
+	return ifma.New(key.Primes[0], key.Primes[1], key.Precomputed.Dp, key.Precomputed.Dq)
+}
+
+// try seals a known premaster secret to the key and opens it again, in each way that there is.
+func (k *privateKey) try(e *big.Int) error {
+	size := k.rsa.Size()
 	em := make([]byte, size) // 00 02 PS 00 M (RFC 8017, Section 7.2.1)
 	for i := range em {
 		em[i] = 0x5a
 	}
 	em[0], em[1], em[size-premasterLen-1] = 0, 2, 0
 	m := new(big.Int).SetBytes(em)
-	sealed := m.Exp(m, e, key.N).FillBytes(make([]byte, size))
+	sealed := m.Exp(m, e, k.rsa.N).FillBytes(make([]byte, size))
 	var opened [premasterLen]byte
-	if err := decryptSessionKey(key, sealed, opened[:]); err != nil {
-		if key.N.BitLen() < 1024 {
-			return fmt.Errorf("the RSA key has %d bits, and keys under 1024 bits are refused: set GODEBUG=rsa1024min=0 in the environment", key.N.BitLen())
+	if err := decryptSessionKey(k.rsa, sealed, opened[:]); err != nil {
+		if k.bits() < 1024 {
+			return fmt.Errorf("the RSA key has %d bits, and keys under 1024 bits are refused: set GODEBUG=rsa1024min=0 in the environment", k.bits())
 		}
 		return fmt.Errorf("the RSA private key cannot be used: %w", err)
 	}
-	if subtle.ConstantTimeCompare(opened[:], em[size-premasterLen:]) != 1 {
-		return errDamaged
+	again := k.premaster(sealed)
+	for _, got := range [][premasterLen]byte{opened, again} {
+		if subtle.ConstantTimeCompare(got[:], em[size-premasterLen:]) != 1 {
+			return errDamaged
+		}
 	}
 	return nil
 }
@@ -178,11 +194,29 @@ func (k *privateKey) premaster(encrypted []byte) [premasterLen]byte {
 	rand.Read(result[:]) // never fails
 	opened := result
 	ciphertext, ok := k.fit(encrypted)
+	if k.fast != nil {
+		openFast(k.fast, ciphertext, opened[:])
+		subtle.ConstantTimeCopy(ok, result[:], opened[:])
+		return result
+	}
 	// The error can only be about the key, which was tried, or about what fit has seen to; were
 	// there one, the random secret would stand.
 	_ = decryptSessionKey(k.rsa, ciphertext, opened[:])
 	subtle.ConstantTimeCopy(ok, result[:], opened[:])
 	return result
+}
+
+// openFast is decryptSessionKey with the fast private operation. The ciphertext is overwritten with what it
+// opens to: 00 02 PS 00 M (RFC 8017, Section 7.2.2).
+func openFast(key *ifma.Key, ciphertext, premaster []byte) {
+	em := ciphertext
+	key.Decrypt(em, ciphertext)
+	rest := len(em) - len(premaster)
+	ok := subtle.ConstantTimeByteEq(em[0], 0) & subtle.ConstantTimeByteEq(em[1], 2) & subtle.ConstantTimeByteEq(em[rest-1], 0)
+	for _, b := range em[2 : rest-1] {
+		ok &= 1 - subtle.ConstantTimeByteEq(b, 0) // no zero in PS
+	}
+	subtle.ConstantTimeCopy(ok, premaster, em[rest:])
 }
 
 // decryptSessionKey replaces premaster by what is sealed in ciphertext if that is well-formed and of

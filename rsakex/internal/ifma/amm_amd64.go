@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build !purego
+
+package ifma
+
+import "golang.org/x/sys/cpu"
+
+// supported says that the processor, and the system under it, can do what amm2 and gather do.
+var supported = cpu.X86.HasAVX512F && cpu.X86.HasAVX512VL && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512IFMA && cpu.X86.HasBMI2
+
+// amm2 sets out to a·b/2^1040, or that and the modulus, modulo m, for each of a pair: an almost Montgomery
+// multiplication. The result is less than a·b/2^1040 + m, and out may be a or b. k0 is -1/m modulo 2^52.
+//
+//go:noescape
+func amm2(out, a, b, m *pair, k0 *[2]uint64)
+
+// gather sets out to the first number of the table's entry first and the second of entry second, and reads
+// the whole table, so that which ones were taken cannot be told from outside.
+//
+//go:noescape
+func gather(out *pair, table *[32]pair, first, second uint64)

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ifma
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
+	"math/big"
+	mathrand "math/rand/v2"
+	"testing"
+)
+
+func testKey(t testing.TB) (*rsa.PrivateKey, *Key) {
+	t.Helper()
+	if !supported {
+		t.Skip("this processor has no AVX-512 IFMA")
+	}
+	r, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := New(r.Primes[0], r.Primes[1], r.Precomputed.Dp, r.Precomputed.Dq)
+	if k == nil {
+		t.Fatal("the key was not taken")
+	}
+	return r, k
+}
+
+func (n *number) big() *big.Int {
+	v := new(big.Int)
+	for i := digits - 1; i >= 0; i-- {
+		v.Lsh(v, digitBits).Add(v, new(big.Int).SetUint64(n[i]))
+	}
+	return v
+}
+
+func TestDecrypt(t *testing.T) {
+	for range 4 {
+		r, k := testKey(t)
+		for i := range 50 {
+			c, err := rand.Int(rand.Reader, r.N)
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch i {
+			case 0, 1, 2:
+				c.SetInt64(int64(i))
+			case 3:
+				c.Sub(r.N, big.NewInt(1))
+			case 4:
+				c.Set(r.Primes[0])
+			case 5:
+				c.Set(r.Primes[1])
+			case 6:
+				c.Mul(r.Primes[0], big.NewInt(12345))
+			}
+			want := new(big.Int).Exp(c, r.D, r.N).FillBytes(make([]byte, Size))
+			got := make([]byte, Size)
+			k.Decrypt(got, c.FillBytes(make([]byte, Size)))
+			if !bytes.Equal(got, want) {
+				t.Fatalf("case %d: %x, want %x", i, got, want)
+			}
+		}
+	}
+}
+
+// TestMultiply: what comes out is congruent and bounded, and in digits, also of the largest and oddest
+// numbers.
+func TestMultiply(t *testing.T) {
+	r, k := testKey(t)
+	inverse := [2]*big.Int{}
+	for i, m := range r.Primes {
+		shift := new(big.Int).Lsh(big.NewInt(1), digits*digitBits)
+		inverse[i] = shift.ModInverse(shift, m)
+	}
+	rng := mathrand.New(mathrand.NewPCG(1, 2))
+	for range 3000 {
+		var a, b, got pair
+		for i := range 2 {
+			a[i], b[i] = oddNumber(rng), oddNumber(rng)
+		}
+		amm2(&got, &a, &b, &k.m, &k.k0)
+		for i, m := range r.Primes {
+			product := new(big.Int).Mul(a[i].big(), b[i].big())
+			want := new(big.Int).Mul(product, inverse[i])
+			v := got[i].big()
+			if want.Sub(want, v).Mod(want, m).Sign() != 0 {
+				t.Fatalf("a %x b %x: %x is not congruent", a[i], b[i], got[i])
+			}
+			bound := product.Rsh(product, digits*digitBits)
+			if v.Cmp(bound.Add(bound, m)) > 0 {
+				t.Fatalf("a %x b %x: %x is too large", a[i], b[i], got[i])
+			}
+			for _, d := range got[i] {
+				if d > digitMask {
+					t.Fatalf("a %x b %x: %x is not in digits", a[i], b[i], got[i])
+				}
+			}
+		}
+	}
+}
+
+// oddNumber is less than 2^1026, and often made of ones and zeros, so that carries run far.
+func oddNumber(rng *mathrand.Rand) (n number) {
+	for i := range n {
+		switch rng.IntN(4) {
+		case 0:
+			n[i] = digitMask
+		case 1:
+			n[i] = 0
+		default:
+			n[i] = rng.Uint64() & digitMask
+		}
+	}
+	n[digits-1] &= 1<<(1026-(digits-1)*digitBits) - 1
+	return n
+}
+
+func TestGather(t *testing.T) {
+	if !supported {
+		t.Skip("this processor has no AVX-512 IFMA")
+	}
+	var table [32]pair
+	for i := range table {
+		for j := range 2 {
+			for l := range digits {
+				table[i][j][l] = uint64(1000*i + 100*j + l)
+			}
+		}
+	}
+	for i := range uint64(32) {
+		var got pair
+		gather(&got, &table, i, 31-i)
+		if want := (pair{table[i][0], table[31-i][1]}); got != want {
+			t.Fatalf("entry %d: %v", i, got)
+		}
+	}
+}
+
+func TestWords(t *testing.T) {
+	rng := mathrand.New(mathrand.NewPCG(3, 4))
+	for range 1000 {
+		var w [words]uint64
+		for i := range w {
+			w[i] = rng.Uint64()
+		}
+		n := fromWords(w[:])
+		if got := n.toWords(); got != w {
+			t.Fatalf("%x came back as %x", w, got)
+		}
+	}
+}
+
+func TestRefuses(t *testing.T) {
+	r, err := rsa.GenerateKey(rand.Reader, 3072)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if New(r.Primes[0], r.Primes[1], r.Precomputed.Dp, r.Precomputed.Dq) != nil {
+		t.Error("a key of 3072 bits was taken")
+	}
+}
+
+func BenchmarkDecrypt(b *testing.B) {
+	_, k := testKey(b)
+	c := make([]byte, Size)
+	rand.Read(c[1:])
+	for b.Loop() {
+		k.Decrypt(c, c)
+		c[0] = 0
+	}
+}
+
+func BenchmarkMultiply(b *testing.B) {
+	_, k := testKey(b)
+	a := k.rr
+	for b.Loop() {
+		amm2(&a, &a, &a, &k.m, &k.k0)
+	}
+}
