@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -91,6 +92,16 @@ func (l *lab) start(ns *nettest.Namespace, c command) (*process, error) {
 	return p, err
 }
 
+// hasEnded reports whether a process has ended.
+func (p *process) hasEnded() bool {
+	select {
+	case <-p.Done():
+		return true
+	default:
+		return false
+	}
+}
+
 // said is all that a process has written, for error messages.
 func (p *process) said() string {
 	return fmt.Sprintf("%s wrote:\n%s%s", p.name, p.stdout.Bytes(), p.stderr.Bytes())
@@ -133,6 +144,7 @@ type server struct {
 	addr4, addr6 netip.AddrPort
 	log          func() string // what it said, for people
 	stop         func()
+	ended        func() bool // by itself
 }
 
 // logs waits until what the server said is as wanted; it may still be about to say it.
@@ -162,9 +174,10 @@ func (l *lab) at(port uint16, p *process) *server {
 		addr6: netip.AddrPortFrom(nettest.Server6, port),
 		log:   func() string { return "" },
 		stop:  func() {},
+		ended: func() bool { return false },
 	}
 	if p != nil {
-		s.log, s.stop = p.said, p.Stop
+		s.log, s.stop, s.ended = p.said, p.Stop, p.hasEnded
 	}
 	return s
 }
@@ -220,7 +233,15 @@ const boxReady = "transparent on "
 // close ends the box in order, and fails the test if it does not end well.
 func (b *box) close() {
 	b.l.t.Helper()
-	b.Stop()
+	must(b.l.t, b.Signal(syscall.SIGTERM))
+	patience := time.NewTimer(visitLimit) // flows may have to end first, and outputs be written
+	defer patience.Stop()
+	select {
+	case <-b.Done():
+	case <-patience.C:
+		b.l.t.Errorf("sightglass did not end: %s", b.said())
+		b.Kill()
+	}
 	if err := b.Wait(); err != nil {
 		b.l.t.Errorf("sightglass: %v\n%s", err, b.said())
 	}

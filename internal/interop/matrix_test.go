@@ -202,10 +202,13 @@ func (u setup) run(ctx context.Context, l *lab, cells []*cell) {
 		return
 	}
 	defer srv.stop()
+	begin := time.Now()
 	for _, c := range cells {
 		c.at = srv
 		c.run(ctx, l)
 	}
+	l.t.Logf("%s, %s: %d cells in %v", u.peer.name, [...]string{"no client certificate", "mutual"}[u.auth], len(cells),
+		time.Since(begin).Round(time.Millisecond))
 }
 
 // run makes one visit through the box; if it fails, another without it.
@@ -235,6 +238,10 @@ func (c *cell) run(ctx context.Context, l *lab) {
 	direct := c.client.visit(ctx, l, v)
 	if c.succeeded(direct) {
 		c.state, c.problem = failed, fmt.Sprintf("works without the box only: %v\n%s\n%s", c.done.err, c.done.log, c.at.log())
+		return
+	}
+	if c.at.ended() {
+		c.state, c.problem = failed, "the server has ended:\n"+c.at.log()
 		return
 	}
 	c.state, c.problem = cannot, fmt.Sprint(direct.err)

@@ -28,15 +28,39 @@ func report(t *testing.T, cells []*cell) {
 		"! not read; . not in this size of the matrix; an empty field: one of the peers does not have it\n"+
 		"%d cells read, %d that their peers cannot negotiate, %d not read\n", counts[passed], counts[cannot], counts[failed]+counts[notRun])
 	fmt.Fprint(os.Stdout, b.String())
+	logCannot(t, cells)
 	for _, c := range cells {
 		switch c.state {
 		case failed:
 			t.Errorf("%v: %s", c, c.problem)
 		case notRun:
 			t.Errorf("%v: not run", c)
-		case cannot:
-			t.Logf("%v: the peers cannot: %s", c, c.problem)
 		}
+	}
+}
+
+// logCannot sums up what the peers cannot do, and why.
+func logCannot(t *testing.T, cells []*cell) {
+	t.Helper()
+	type group struct {
+		peers, problem string
+		known          bool
+	}
+	first := map[group]*cell{}
+	counts := map[group]int{}
+	var order []group
+	for _, c := range cells {
+		if c.state != cannot {
+			continue
+		}
+		g := group{c.client.name + " to " + c.server.name, c.problem, c.hopeless()}
+		if counts[g]++; first[g] == nil {
+			first[g] = c
+			order = append(order, g)
+		}
+	}
+	for _, g := range order {
+		t.Logf("%s: the peers cannot in %d cells, such as %v: %s (known: %t)", g.peers, counts[g], first[g], g.problem, g.known)
 	}
 }
 
