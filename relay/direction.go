@@ -17,45 +17,63 @@ type direction struct {
 
 	// The goroutine's own.
 	eof     bool // src ended
-	finSent bool // and so, after all its bytes, did dst
 	spliced uint64
 
 	// Under flow.mu.
 	held    []byte          // read and fed, not to be relayed yet
 	told    session.Verdict // the last verdict that the goroutine acted on
 	poked   bool
-	stalled bool // the engine's backlog is full
+	stalled bool   // the engine's backlog is full
+	over    bool   // src ended
+	leave   bool   // the goroutine is to leave, if there is still nothing to do
+	parked  bool   // it left: the lot wakes the direction
+	ticket  uint64 // in the lot
 }
+
+// state says how a direction's goroutine goes on.
+type state uint8
+
+const (
+	goOn  state = iota
+	over        // the flow is
+	gone        // the direction is parked: it is no longer this goroutine's
+	ended       // all of src was relayed
+)
 
 // poke wakes the goroutine where it reads. Called with flow.mu held.
 func (d *direction) poke() {
 	d.poked = true
 	d.src.poke()
+	if d.parked {
+		d.resume()
+	}
 }
 
 // run relays until the direction ends, then watches for a reset until the other has ended, too.
 func (d *direction) run() {
-	defer d.flow.done()
-	verdict, ok := session.Undecided, true
-	for ok && !d.finSent {
+	verdict, st := d.told, goOn
+	for st == goOn {
 		switch verdict {
 		case session.Refuse:
 			d.refuse()
-			return
+			st = over
 		case session.Bypass:
-			ok = d.splice()
+			st = d.splice()
 		default:
-			verdict, ok = d.step()
+			verdict, st = d.step()
 		}
 	}
-	if ok {
+	if st == ended {
 		d.flow.passed(EndedInOrder)
 		d.watch()
 	}
+	if st != gone {
+		d.flow.done()
+	}
 }
 
-// step waits for one thing to happen and deals with it. It is not ok when the flow is over.
-func (d *direction) step() (session.Verdict, bool) {
+// step waits for one thing to happen and deals with it.
+func (d *direction) step() (session.Verdict, state) {
 	if d.eof || d.stalled {
 		if err := d.src.park(); !poked(err) {
 			return d.failed(d.side, err)
@@ -77,18 +95,18 @@ func (d *direction) step() (session.Verdict, bool) {
 }
 
 // failed ends the flow because the leg on a side failed.
-func (d *direction) failed(side handshake.Side, err error) (session.Verdict, bool) {
+func (d *direction) failed(side handshake.Side, err error) (session.Verdict, state) {
 	if err != nil && !closedByUs(err) {
 		d.flow.broke(side, err)
 	}
-	return session.Undecided, false
+	return session.Undecided, over
 }
 
 // relay passes on what was read, as far as the engine lets it. What it lets go ahead is written
 // before it is read: the peer does not wait for the decryption. Both happen under the lock, or the
 // answer to these bytes could be fed before them; but what the peer does not take at once is written
 // when the lock is released, for a peer may take nothing until it is read from.
-func (d *direction) relay(b []byte) (session.Verdict, bool) {
+func (d *direction) relay(b []byte) (session.Verdict, state) {
 	f := d.flow
 	now := f.now()
 	f.mu.Lock()
@@ -110,7 +128,7 @@ func (d *direction) relay(b []byte) (session.Verdict, bool) {
 	if err != nil {
 		return d.failed(d.side.Opposite(), err)
 	}
-	return verdict, true
+	return verdict, goOn
 }
 
 // writeAhead writes what may be relayed before it is fed, and the socket takes at once.
@@ -145,8 +163,9 @@ func (d *direction) hold(b []byte, now time.Time) []byte {
 }
 
 // settle deals with what the engine has said meanwhile: held bytes go on, a stall is over, and the
-// end of the stream is passed on when nothing is held any more.
-func (d *direction) settle() (session.Verdict, bool) {
+// end of the stream is passed on when nothing is held any more. Where there is nothing to do at all
+// the goroutine leaves if it was asked to.
+func (d *direction) settle() (session.Verdict, state) {
 	f := d.flow
 	now := f.now()
 	f.mu.Lock()
@@ -159,6 +178,10 @@ func (d *direction) settle() (session.Verdict, bool) {
 	d.told = verdict
 	d.stalled = f.engine.backlog(now) > f.srv.cfg.MaxBacklog
 	last := d.eof && len(d.held) == 0 && verdict != session.Refuse
+	if d.leaves(len(rest)) {
+		f.mu.Unlock()
+		return verdict, gone
+	}
 	f.mu.Unlock()
 	f.await()
 	if len(rest) > 0 {
@@ -169,7 +192,19 @@ func (d *direction) settle() (session.Verdict, bool) {
 	if last {
 		return verdict, d.finish()
 	}
-	return verdict, true
+	return verdict, goOn
+}
+
+// leaves parks the direction if its goroutine was asked to leave and still can. Called with flow.mu
+// held; when it is released the direction may have another goroutine already.
+func (d *direction) leaves(rest int) bool {
+	asked := d.leave
+	d.leave = false
+	if !asked || rest > 0 || d.poked || d.flow.closed || !d.mayPark() || d.flow.srv.lot.add(d) != nil {
+		return false
+	}
+	d.parked = true
+	return true
 }
 
 // ended notes the end of what src sends.
@@ -179,6 +214,7 @@ func (d *direction) ended() {
 	d.eof = true
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	d.over = true
 	f.engine.closeSide(d.side, now)
 	if len(d.held) > 0 && f.engine.held(d.side, now, len(d.held)) > 0 && f.engine.waiting(now) == nil {
 		f.engine.fail(session.Malformed, "the "+d.side.String()+" closed in the middle of its handshake", now)
@@ -186,45 +222,42 @@ func (d *direction) ended() {
 }
 
 // finish passes the end of the stream on, after all its bytes.
-func (d *direction) finish() bool {
-	d.finSent = true
+func (d *direction) finish() state {
 	if err := d.dst.conn.CloseWrite(); err != nil {
-		d.failed(d.side.Opposite(), err)
-		return false
+		_, st := d.failed(d.side.Opposite(), err)
+		return st
 	}
-	return true
+	return ended
 }
 
 // splice passes everything on to the end of the stream, inside the kernel.
-func (d *direction) splice() bool {
-	f := d.flow
-	for !d.eof {
+func (d *direction) splice() state {
+	for {
 		p, err := d.src.readPipe()
 		switch {
 		case poked(err):
-			if _, ok := d.settle(); !ok {
-				return false
+			if _, st := d.settle(); st != goOn {
+				return st
 			}
 			continue
 		case err != nil:
-			d.failed(d.side, err)
-			return false
+			_, st := d.failed(d.side, err)
+			return st
 		case p == nil:
 			d.ended()
-			continue
+			return d.finish()
 		}
 		n := p.n
 		err = d.dst.writePipe(p)
 		p.free()
 		if err != nil {
-			d.failed(d.side.Opposite(), err)
-			return false
+			_, st := d.failed(d.side.Opposite(), err)
+			return st
 		}
 		d.spliced += uint64(n)
-		f.shard.spliced[d.side].Add(uint64(n))
-		f.relayed(d.side, n, f.now())
+		d.flow.shard.spliced[d.side].Add(uint64(n))
+		d.flow.relayed(d.side, n, d.flow.now())
 	}
-	return d.finSent || d.finish()
 }
 
 // watch waits, after the end of the stream, for the flow's end: a reset still has to reach the other

@@ -184,6 +184,9 @@ func newRig(t testing.TB, cfg Config, script func(e *fake)) *rig {
 		r.mu.Unlock()
 		return e
 	}
+	if cfg.ParkAfter == 0 { // at every opportunity
+		cfg.ParkAfter = time.Millisecond
+	}
 	if cfg.Dial == nil {
 		cfg.Dial = Fixed(up.Addr().String())
 	}

@@ -266,6 +266,11 @@ func (f *flow) close(why Reason, err error) bool {
 	if f.timer != nil {
 		f.timer.Stop()
 	}
+	for i := range f.dirs {
+		if d := &f.dirs[i]; d.parked {
+			d.resume() // to find the legs closed
+		}
+	}
 	return true
 }
 

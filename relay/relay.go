@@ -55,6 +55,7 @@ const (
 	DefaultHandshakeTimeout = 30 * time.Second
 	DefaultDrainTimeout     = 5 * time.Second
 	DefaultRefuseTimeout    = 5 * time.Second
+	DefaultParkAfter        = 2 * time.Second
 	DefaultMaxFlows         = 1 << 16
 	DefaultMaxHeld          = 1 << 20
 	DefaultMaxDiscard       = 4 << 20
@@ -74,6 +75,7 @@ type Config struct {
 	IdleTimeout      time.Duration // without a byte either way; 0: none
 	DrainTimeout     time.Duration // for flows to end by themselves at shutdown
 	RefuseTimeout    time.Duration // for a refused flow's peers to take the alert and close
+	ParkAfter        time.Duration // without a byte, before a flow's goroutines are given up
 
 	MaxFlows   int // more are reset as they come
 	MaxHeld    int // bytes held of one direction until they are judged
@@ -98,6 +100,7 @@ func (c *Config) setDefaults() error {
 	}{
 		{&c.DialTimeout, DefaultDialTimeout}, {&c.HandshakeTimeout, DefaultHandshakeTimeout},
 		{&c.DrainTimeout, DefaultDrainTimeout}, {&c.RefuseTimeout, DefaultRefuseTimeout},
+		{&c.ParkAfter, DefaultParkAfter},
 	} {
 		if *d.value <= 0 {
 			*d.value = d.fallback
@@ -124,6 +127,7 @@ type Server struct {
 	active atomic.Int64
 	flows  sync.WaitGroup
 	shards [numShards]shard
+	lot    *lot
 
 	// hard ends what is left after the drain: dials above all.
 	hard       context.Context
@@ -135,7 +139,11 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg}
+	l, err := newLot()
+	if err != nil {
+		return nil, fmt.Errorf("relay: %w", err)
+	}
+	s := &Server{cfg: cfg, lot: l}
 	for i := range s.shards {
 		s.shards[i].flows = make(map[*flow]struct{})
 	}
@@ -148,6 +156,15 @@ func New(cfg Config) (*Server, error) {
 // listener that fails for good stops all and is returned. Serve may be called once.
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	defer s.cancelHard()
+	var helping sync.WaitGroup
+	stopped := make(chan struct{})
+	helping.Go(s.lot.run)
+	helping.Go(func() { s.sweep(stopped) })
+	defer func() {
+		close(stopped)
+		s.lot.close()
+		helping.Wait()
+	}()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var accepting sync.WaitGroup
