@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/sightglass/sightglass/capture/decap"
 	"github.com/sightglass/sightglass/capture/reassembly"
 	"github.com/sightglass/sightglass/handshake"
 	"github.com/sightglass/sightglass/rsakex"
@@ -21,8 +22,8 @@ type engine interface {
 	Reset(side handshake.Side, t time.Time)
 	Fail(c session.Cause, detail string, t time.Time)
 	End(t time.Time) *session.Flow
-	Verdict() session.Verdict
 	Waiting() *rsakex.Secret
+	Backlog() int
 	Resume(t time.Time)
 	Flow() *session.Flow
 }
@@ -45,8 +46,12 @@ type flow struct {
 	list    int8 // the list it is on
 	over    bool // ended; kept for late packets
 	waiting bool // on the list of flows that time goes on for
+	shunted bool // its packets are dropped by the kernel
+	fins    [2]bool
 	vlan    uint16
 	iface   string
+	secret  *rsakex.Secret // that its session waits for, or waited for last; live only
+	queued  int            // bytes that wait for it
 
 	prev, next   *flow // of its list
 	wprev, wnext *flow
@@ -96,6 +101,21 @@ func (f *flow) Reset(dir int) {
 	}
 }
 
+// shuntedPacket takes what comes of a flow that the kernel drops: what ends it.
+func (f *flow) shuntedPacket(dir int, flags decap.Flags) {
+	f.t.enter(f)
+	switch {
+	case flags&decap.RST != 0:
+		f.Reset(dir)
+	case flags&decap.FIN != 0 && !f.fins[dir]:
+		f.fins[dir] = true
+		f.Fin(dir)
+		if f.fins[1-dir] {
+			f.finish()
+		}
+	}
+}
+
 // begin makes the session when the first bytes come.
 func (f *flow) begin(dir int, b []byte) {
 	if f.eng != nil {
@@ -141,7 +161,9 @@ func (f *flow) end() {
 		return
 	}
 	f.t.enter(f)
-	f.conn.Flush(f.t.pool, f)
+	if f.conn != nil {
+		f.conn.Flush(f.t.pool, f)
+	}
 	f.finish()
 }
 
@@ -152,9 +174,19 @@ func (f *flow) finish() {
 		f.eng.End(f.t.time())
 		f.eng = nil
 	}
-	f.ref = nil
-	f.conn.Drop(f.t.pool)
-	f.past, f.conn = f.conn.Past(), nil
+	f.ref, f.secret = nil, nil
+	f.forgetConn()
+	if f.t.onEnd != nil {
+		f.t.onEnd(f)
+	}
+}
+
+// forgetConn gives the memory of the reassembly back.
+func (f *flow) forgetConn() {
+	if f.conn != nil {
+		f.conn.Drop(f.t.pool)
+		f.past, f.conn = f.conn.Past(), nil
+	}
 }
 
 // caught ends a flow whose processing failed in a way that it must not: the others go on.
@@ -167,11 +199,10 @@ func (f *flow) caught(reason any) {
 	defer func() {
 		if recover() != nil { // the session is beyond saving
 			f.over, f.eng, f.ref = true, nil, nil
-			f.conn.Drop(t.pool)
-			f.past, f.conn = f.conn.Past(), nil
+			f.forgetConn()
 		}
 	}()
-	if f.conn == nil {
+	if f.over {
 		return
 	}
 	if f.eng != nil {

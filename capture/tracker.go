@@ -17,6 +17,8 @@ const (
 	idleEmbryo = 60e9  // without any data
 	lingering  = 5e9   // after the end, for late packets
 	afterReset = 250e6 // after a reset, for what was under way
+
+	awaitSecret = 10e9 // after the end, for the private key to open what was said
 )
 
 // The lists of flows, each in order of their last packets.
@@ -46,6 +48,7 @@ type tracker struct {
 	ref       *flowRef
 	newEngine func(session.Flow) engine
 	onFed     func(*flow) // looks at a flow whose session was fed; nil: no need
+	onEnd     func(*flow) // is told of a flow that has ended; nil: no need
 	refs      bool        // events are recorded
 }
 
@@ -99,7 +102,7 @@ func (t *tracker) packet(it *item) {
 
 // belongs says whether a segment is of this flow.
 func (f *flow) belongs(dir int, s *reassembly.Segment) reassembly.Belonging {
-	if f.conn == nil {
+	if f.conn == nil { // over, or shunted
 		return f.past.Belongs(dir, s)
 	}
 	return f.conn.Belongs(dir, s)
@@ -116,7 +119,11 @@ func (t *tracker) feed(f *flow, it *item) {
 		}
 	}
 	t.enter(f)
-	f.conn.Packet(int(it.dir), &it.seg, t.now, t.pool, f)
+	if f.conn == nil {
+		f.shuntedPacket(int(it.dir), it.seg.Flags)
+	} else {
+		f.conn.Packet(int(it.dir), &it.seg, t.now, t.pool, f)
+	}
 	t.settle(f)
 	if tail := t.lists[f.list].prev; tail != f && !f.over {
 		f.move(&t.lists[f.list], t.now)
@@ -133,8 +140,11 @@ func (t *tracker) guard(f *flow) {
 
 // settle puts a flow where it belongs after something happened to it.
 func (t *tracker) settle(f *flow) {
-	if !f.over && f.conn.Ended() {
-		f.finish()
+	if f.shunted {
+		f.forgetConn()
+	}
+	if !f.over && f.conn != nil && f.conn.Ended() {
+		t.endInOrder(f)
 	}
 	list := int8(listOpen)
 	switch {
@@ -147,8 +157,18 @@ func (t *tracker) settle(f *flow) {
 		f.list = list
 		f.move(&t.lists[list], t.now)
 	}
-	if wait := !f.over && (f.endAt != 0 || f.conn.Pending()); wait != f.waiting {
+	if wait := !f.over && (f.endAt != 0 || f.conn != nil && f.conn.Pending()); wait != f.waiting {
 		f.setWaiting(wait, &t.waiting)
+	}
+}
+
+// endInOrder ends a flow of which both sides have ended. One whose session still waits for the private
+// key may go on for a while.
+func (t *tracker) endInOrder(f *flow) {
+	if f.eng == nil || f.eng.Waiting() == nil {
+		f.finish()
+	} else if f.endAt == 0 {
+		f.endAt = t.now + awaitSecret
 	}
 }
 
@@ -238,7 +258,9 @@ func (t *tracker) tickFlow(f *flow, limit int64) {
 func (t *tracker) tickConn(f *flow) {
 	defer t.guard(f)
 	t.enter(f)
-	f.conn.Tick(t.now, t.pool, f)
+	if f.conn != nil {
+		f.conn.Tick(t.now, t.pool, f)
+	}
 }
 
 // finish ends all flows: nothing comes any more.

@@ -37,8 +37,8 @@ func (f *fake) Gap(side handshake.Side, _ time.Time, n int) {
 func (f *fake) CloseSide(side handshake.Side, _ time.Time)  { fmt.Fprintf(&f.said, "%v fin ", side) }
 func (f *fake) Reset(side handshake.Side, _ time.Time)      { fmt.Fprintf(&f.said, "%v rst ", side) }
 func (f *fake) Fail(c session.Cause, _ string, _ time.Time) { f.flow.Cause = c }
-func (f *fake) Verdict() session.Verdict                    { return session.Undecided }
 func (f *fake) Waiting() *rsakex.Secret                     { return nil }
+func (f *fake) Backlog() int                                { return 0 }
 func (f *fake) Resume(time.Time)                            {}
 func (f *fake) Flow() *session.Flow                         { return &f.flow }
 func (f *fake) End(t time.Time) *session.Flow {

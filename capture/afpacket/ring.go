@@ -66,7 +66,11 @@ func (s *Socket) Block(b *Block, timeout time.Duration) error {
 	deadline := time.Now().Add(timeout)
 	for atomic.LoadUint32(s.status(s.next))&unix.TP_STATUS_USER == 0 {
 		left := time.Until(deadline)
-		if left <= 0 {
+		switch {
+		case left > 0:
+		case s.down && s.gone():
+			return ErrGone
+		default:
 			return ErrTimeout
 		}
 		if err := s.poll(left); err != nil {
@@ -91,14 +95,16 @@ func (s *Socket) poll(timeout time.Duration) error {
 	case n == 0 || fds[0].Revents&unix.POLLERR == 0:
 		return nil
 	}
-	// Asking for the error takes it away. An interface that is down may come up again.
+	// Asking for the error takes it away. An interface that is down may come up again, or go, of
+	// which there is no word.
 	v, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	switch {
 	case err != nil:
 		return os.NewSyscallError("getsockopt SO_ERROR", err)
-	case unix.Errno(v) == unix.ENETDOWN && s.gone():
-		return ErrGone
-	case v == 0 || unix.Errno(v) == unix.ENETDOWN:
+	case unix.Errno(v) == unix.ENETDOWN:
+		s.down = true
+		return nil
+	case v == 0:
 		return nil
 	}
 	return os.NewSyscallError("capture", unix.Errno(v))

@@ -62,7 +62,8 @@ type Socket struct {
 	fd   int
 	link Link
 	ring []byte
-	next int // the block that is filled next
+	next int  // the block that is filled next
+	down bool // the interface was down at some time
 
 	mu    sync.Mutex
 	stats Stats
