@@ -4,22 +4,24 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"time"
 )
 
 // figures are those of one run.
 type figures struct {
-	cpu  float64 // processor seconds of the box, for each GB or handshake
-	rate float64 // bytes or handshakes a second
+	cpu   float64 // processor seconds of the box, for each GB or handshake
+	rate  float64 // bytes or handshakes a second
+	peers float64 // processor seconds of client and server, for as much
 }
 
 // medians of several runs.
 func medians(runs []figures) figures {
-	var cpu, rate []float64
+	var cpu, rate, peers []float64
 	for _, r := range runs {
-		cpu, rate = append(cpu, r.cpu), append(rate, r.rate)
+		cpu, rate, peers = append(cpu, r.cpu), append(rate, r.rate), append(peers, r.peers)
 	}
-	return figures{median(cpu), median(rate)}
+	return figures{median(cpu), median(rate), median(peers)}
 }
 
 // interleaved runs each box in turn, again and again, and returns the medians of each.
@@ -37,37 +39,64 @@ func (b *bench) interleaved(boxes []*box, run func(*box) (figures, error)) ([]fi
 	out := make([]figures, len(boxes))
 	for i, runs := range all {
 		out[i] = medians(runs)
+		fmt.Fprintf(os.Stderr, "bench: %s: %.3g processor seconds each, and %.3g of the peers; %.0f a second\n",
+			boxes[i].name, out[i].cpu, out[i].peers, out[i].rate)
 	}
 	return out, nil
 }
 
+// spent is processor time, of the box and of both peers.
+type spent struct{ box, peers time.Duration }
+
+// per divides by how much was done.
+func (s spent) per(units float64) figures {
+	return figures{cpu: s.box.Seconds() / units, peers: s.peers.Seconds() / units}
+}
+
+// peersCPU returns the processor time of client and server so far.
+func (l *lab) peersCPU() (time.Duration, error) {
+	a, err := l.client.cpu()
+	if err != nil {
+		return 0, err
+	}
+	c, err := l.server.cpu()
+	return a + c, err
+}
+
 // loaded has the client do a job through a box, and returns how much processor time that took.
-func (b *bench) loaded(x *box, j job) (*answer, time.Duration, error) {
+func (b *bench) loaded(x *box, j job) (*answer, spent, error) {
 	var c *child
 	var err error
 	if x.start != nil {
 		if c, err = x.start(b); err != nil {
 			c.stop()
-			return nil, 0, err
+			return nil, spent{}, err
 		}
 	}
 	defer c.stop()
-	var before, after time.Duration
+	var before, after spent
 	a, err := b.lab.ask(b.ctx, j, func() (err error) {
-		if c != nil {
-			before, err = c.settled()
-		}
+		before, err = b.spent(c)
 		return err
 	})
-	if err != nil {
-		return nil, 0, err
+	if err == nil {
+		after, err = b.spent(c)
 	}
+	if err == nil && c != nil {
+		err = c.alive()
+	}
+	return a, spent{after.box - before.box, after.peers - before.peers}, err
+}
+
+// spent returns what the box, if there is one, and the peers have taken so far.
+func (b *bench) spent(c *child) (s spent, err error) {
 	if c != nil {
-		if after, err = c.settled(); err == nil {
-			err = c.alive()
+		if s.box, err = c.settled(); err != nil {
+			return s, err
 		}
 	}
-	return a, after - before, err
+	s.peers, err = b.lab.peersCPU()
+	return s, err
 }
 
 // bulkOnce sends in bulk through a box, and checks what came out of it.
@@ -81,7 +110,7 @@ func (b *bench) bulkOnce(x *box, j job) (figures, error) {
 		kind = portWeak
 	}
 	j.Targets = []string{b.lab.address(x.way, kind)}
-	a, cpu, err := b.loaded(x, j)
+	a, took, err := b.loaded(x, j)
 	if err != nil {
 		return figures{}, err
 	}
@@ -97,7 +126,9 @@ func (b *bench) bulkOnce(x *box, j job) (figures, error) {
 		}
 	}
 	total := float64(j.Bytes) * float64(j.Flows)
-	return figures{cpu: cpu.Seconds() / (total / 1e9), rate: total / a.Seconds}, nil
+	f := took.per(total / 1e9)
+	f.rate = total / a.Seconds
+	return f, nil
 }
 
 // allForwarded says that sightglass let n flows pass that are not TLS.

@@ -19,7 +19,7 @@ func (b *bench) shakeOnce(x *box, j job) (figures, error) {
 		kind = portWeak
 	}
 	j.Kind, j.Suite, j.Targets = "shake", suiteGCM, []string{b.lab.address(x.way, kind)}
-	a, cpu, err := b.loaded(x, j)
+	a, took, err := b.loaded(x, j)
 	if err != nil {
 		return figures{}, err
 	}
@@ -32,7 +32,9 @@ func (b *bench) shakeOnce(x *box, j job) (figures, error) {
 			return figures{}, err
 		}
 	}
-	return figures{cpu: cpu.Seconds() / float64(a.Count), rate: float64(a.Count) / a.Seconds}, nil
+	f := took.per(float64(a.Count))
+	f.rate = float64(a.Count) / a.Seconds
+	return f, nil
 }
 
 const (
