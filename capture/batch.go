@@ -47,7 +47,6 @@ type pressure struct{ held, flows uint8 }
 
 // batch is a run of packets with what they cause.
 type batch struct {
-	seq      int
 	buf      []byte // the packets
 	items    []item
 	parts    []part // one for each worker
@@ -56,6 +55,7 @@ type batch struct {
 	used     atomic.Int64
 
 	// Guarded by the gate.
+	seq      int
 	left     int
 	complete bool
 }
@@ -89,12 +89,10 @@ func (b *batch) reset() {
 	clear(b.items) // what fragments were put together in
 	b.items = b.items[:0]
 	b.used.Store(0)
-	b.complete = false
 	for i := range b.parts {
 		p := &b.parts[i]
 		p.head, p.tail = -1, -1
 		p.clear()
-		p.state = running
 		p.pos.Store(0)
 	}
 }

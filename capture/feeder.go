@@ -113,9 +113,7 @@ func (f *feeder) take() *batch {
 	f.pressure.held = adjust(f.pressure.held, held, f.bounds.Held)
 	f.pressure.flows = adjust(f.pressure.flows, open, f.bounds.Flows)
 	b.reset()
-	b.seq = f.seq
 	b.pressure = f.pressure
-	f.seq++
 	return b
 }
 
@@ -136,7 +134,8 @@ func adjust(p uint8, sum, bound int) uint8 {
 // give hands a batch to the workers that have a part in it, and to the merger.
 func (f *feeder) give(b *batch) {
 	b.read = f.read
-	f.gate.open(b)
+	f.gate.open(b, f.seq)
+	f.seq++
 	for i := range b.parts {
 		if b.parts[i].head >= 0 {
 			f.workers[i].in <- b

@@ -33,15 +33,16 @@ func newGate() *gate {
 	return g
 }
 
-// open takes a batch that is about to be given to the workers.
-func (g *gate) open(b *batch) {
+// open takes a batch that is about to be given to the workers, as the seq-th.
+func (g *gate) open(b *batch, seq int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.ring[b.seq%numBatches] = b
-	b.left = 0
+	g.ring[seq%numBatches] = b
+	b.seq, b.left = seq, 0
 	for i := range b.parts {
 		if b.parts[i].head >= 0 {
 			b.left++
+			b.parts[i].state = running
 		} else {
 			b.parts[i].state = done
 		}

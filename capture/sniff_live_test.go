@@ -109,7 +109,7 @@ func sniff(t *testing.T, box *nettest.Namespace, o SniffOptions) *sniffing {
 	cfg.Keys = pool
 	o.Session = cfg
 	if o.RingSize == 0 {
-		o.RingSize = 16 << 20
+		o.RingSize = 64 << 20
 	}
 	err := box.Do(func() (err error) {
 		s.Sniffer, err = NewSniffer(o)
@@ -121,6 +121,11 @@ func sniff(t *testing.T, box *nettest.Namespace, o SniffOptions) *sniffing {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%+v", s.Stats())
+		}
+	})
 	s.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
