@@ -81,8 +81,8 @@ func TestBehaviour(t *testing.T) {
 				name nettest.StreamKey
 				want []byte
 			}{{f.name(), c.client}, {f.name().Reverse(), c.server}} {
-				if side.want != nil && !bytes.Equal(r.said(side.name), side.want) {
-					t.Errorf("%v read as %q, want %q", side.name, r.said(side.name), side.want)
+				if side.want != nil && !bytes.Equal(r.said(f, side.name), side.want) {
+					t.Errorf("%v read as %q, want %q", side.name, r.said(f, side.name), side.want)
 				}
 				if !bytes.Equal(client[side.name].Payload, server[side.name].Payload) {
 					t.Errorf("%v: not the same on both legs", side.name)

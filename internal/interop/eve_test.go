@@ -4,18 +4,14 @@ package interop
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"slices"
 	"time"
 
-	"github.com/sightglass/sightglass/capture/pcapng"
 	"github.com/sightglass/sightglass/internal/nettest"
 )
 
@@ -120,70 +116,4 @@ func (f *flow) add(e *eveEvent) (err error) {
 		return json.Unmarshal(e.Sightglass, f)
 	}
 	return nil
-}
-
-// plaintext returns the streams of the pcapng file. The box has ended.
-func (b *box) plaintext() (map[nettest.StreamKey]*nettest.Stream, error) {
-	data, err := os.ReadFile(b.pcapng)
-	if err != nil {
-		return nil, err
-	}
-	r, err := pcapng.NewReader("plaintext", bytes.NewReader(data))
-	if err != nil {
-		return nil, err
-	}
-	buf := make([]byte, max(pcapng.MinBuffer, len(data)))
-	var frames []nettest.Frame
-	for {
-		var p pcapng.Packet
-		err := r.Next(&p)
-		switch {
-		case errors.Is(err, pcapng.ErrFill):
-			r.Fill(buf, true)
-		case errors.Is(err, io.EOF):
-			return nettest.Streams(frames)
-		case err != nil:
-			return nil, err
-		default:
-			frames = append(frames, nettest.Frame{Time: time.Unix(0, p.Time), Data: bytes.Clone(p.Data)})
-		}
-	}
-}
-
-// result is all that a box wrote.
-type result struct {
-	flows     []*flow
-	plaintext map[nettest.StreamKey]*nettest.Stream
-}
-
-// finish ends the box and returns what it wrote.
-func (b *box) finish() *result {
-	b.l.t.Helper()
-	b.close()
-	r := &result{}
-	var err error
-	r.flows, err = b.flows()
-	must(b.l.t, err)
-	r.plaintext, err = b.plaintext()
-	must(b.l.t, err)
-	return r
-}
-
-// said returns the plaintext that one end of a flow sent.
-func (r *result) said(name nettest.StreamKey) []byte {
-	if s := r.plaintext[name]; s != nil {
-		return s.Payload
-	}
-	return nil
-}
-
-// to returns the flows to one server, in order.
-func (r *result) to(server netip.AddrPort) []*flow {
-	var all []*flow
-	for _, f := range r.flows {
-		if f.server == server {
-			all = append(all, f)
-		}
-	}
-	return all
 }

@@ -64,10 +64,10 @@ func TestLateStart(t *testing.T) {
 			if len(flows) != 1 || flows[0].Outcome != "read" || flows[0].Suite == "" {
 				t.Fatalf("flows: %v", flows)
 			}
-			if got := r.said(flows[0].name()); !bytes.HasPrefix(got, []byte(c.client)) {
+			if got := r.said(flows[0], flows[0].name()); !bytes.HasPrefix(got, []byte(c.client)) {
 				t.Errorf("the client's side as read: %q", got)
 			}
-			got := r.said(flows[0].name().Reverse())
+			got := r.said(flows[0], flows[0].name().Reverse())
 			if !bytes.HasPrefix(got, []byte(c.server)) || !bytes.HasSuffix(got, []byte(c.end)) {
 				t.Errorf("the server's side as read: %q", got)
 			}

@@ -117,7 +117,7 @@ func wellRead(t reporter, f *flow, mutual bool) {
 // read compares the plaintext with what the client sent and saw.
 func read(t reporter, r *result, f *flow, v visited) {
 	t.Helper()
-	request, answer := r.said(f.name()), r.said(f.name().Reverse())
+	request, answer := r.said(f, f.name()), r.said(f, f.name().Reverse())
 	if line := "GET " + v.path + " HTTP/1."; !bytes.HasPrefix(request, []byte(line)) {
 		t.Errorf("the request as read: %q, want %q", request, line)
 	}
