@@ -361,7 +361,7 @@ func TestSniffShunts(t *testing.T) {
 	}
 }
 
-type noShunt struct{ added []netip.AddrPort }
+type noShunt struct{}
 
 func (n *noShunt) AttachFilter(int, []bpf.RawInstruction) error {
 	return errors.New("no such thing here")
