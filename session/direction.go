@@ -36,7 +36,8 @@ type direction struct {
 	opener   *record.Opener // nil: not protected yet
 	next     *record.Opener // from the next ChangeCipherSpec on
 
-	seen seen // counted as records are cut, before they are opened, which may have to wait
+	seen    seen // counted as records are cut, before they are opened, which may have to wait
+	passing bool // the beginning of the record at hand was not held
 
 	// After a hole.
 	lost    uint64 // bytes lost since the last gap was shown

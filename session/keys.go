@@ -37,7 +37,9 @@ func (s *Session) clientKeyExchange(n *negotiation, m handshake.Message) {
 		s.fail(Malformed, "a second ClientKeyExchange")
 		return
 	case n.unread != CauseNone:
-		n.request = s.request(n, nil) // a key log may have the premaster secret
+		// A key log may have the premaster secret.
+		encrypted, _ := handshake.ParseClientKeyExchangeRSA(m, s.flow.Version)
+		n.request = s.request(n, bytes.Clone(encrypted))
 		return
 	case !n.full && !n.broken:
 		s.fail(Malformed, "a ClientKeyExchange in an abbreviated handshake")

@@ -16,7 +16,7 @@ const (
 	// maxWindow is how many records may be lost in one hole.
 	maxWindow = 1 << 14
 	// maxWork is how many bytes may be decrypted on trial to get over a hole.
-	maxWork = 256 << 20
+	maxWork = 64 << 20
 	// workPerByte is how many more each byte that came since the last hole is worth.
 	workPerByte = 64
 	// huntBytes is how much is read in search of a record before it is given up.
@@ -283,8 +283,12 @@ func (d *direction) widest(at int) int {
 	return int(min((d.missing+uint64(at))/minRecord+2, maxWindow))
 }
 
-// trialCost is what setting up the protection for a trial takes, in bytes decrypted in the same time.
-const trialCost = 4096
+// What setting up the protection for trials takes, and each of them beyond its bytes: in bytes that
+// are decrypted in the same time.
+const (
+	setupCost = 4096
+	trialCost = 256
+)
 
 // openBeyond opens a record under the protection in force, of which records may have been lost. The
 // direction's state changes only if it does.
@@ -337,7 +341,7 @@ func (s *Session) search(d *direction, o *record.Opener, room, rec []byte, windo
 	if errors.Is(err, record.ErrMAC) {
 		skipped = uint64(window)
 	}
-	if !s.works(d, trialCost+len(rec)*int(min(skipped+1, maxWindow))) {
+	if !s.works(d, setupCost+(len(rec)+trialCost)*int(min(skipped+1, maxWindow))) {
 		return 0, nil, record.ErrMAC
 	}
 	return typ, plaintext, err

@@ -155,6 +155,10 @@ func (s *Session) serverMessage(n *negotiation, m handshake.Message) {
 }
 
 func (s *Session) clientMessage(n *negotiation, m handshake.Message) {
+	if n.server == nil && !n.broken && s.tls13 == nil {
+		s.fail(Malformed, fmt.Sprintf("a %v of the client before the ServerHello", m.Type))
+		return
+	}
 	switch m.Type {
 	case handshake.TypeFinished:
 		s.finishedMessage(n, handshake.Client, m)

@@ -49,6 +49,7 @@ func (s *Session) Resume(t time.Time) {
 	s.drain()
 	s.now = t
 	s.settle()
+	s.pass()
 }
 
 func (s *Session) blocked() bool { return s.waiting != nil || s.waitsLog || len(s.queue) > 0 }

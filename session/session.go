@@ -151,6 +151,7 @@ func (s *Session) Feed(side handshake.Side, t time.Time, b []byte) {
 		}
 	}
 	s.settle()
+	s.pass()
 }
 
 // CloseSide says that a side ended its direction in order, after all its bytes.

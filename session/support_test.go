@@ -5,6 +5,9 @@ package session
 import (
 	"bytes"
 	"crypto/rsa"
+	"crypto/x509"
+	"embed"
+	"encoding/pem"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -17,13 +20,30 @@ import (
 	"github.com/sightglass/sightglass/rsakex"
 )
 
-// hosts are those of all tests: keys are slow to make.
+// hosts are those of all tests. Their keys are files, and so the same for what fuzzing has stored.
 var hosts = sync.OnceValue(func() (h testHosts) {
-	h.serverKey, h.serverCert = forge.Certificate("forge.example", 1024)
-	h.clientKey, h.clientCert = forge.Certificate("client.example", 1024)
-	h.otherKey, h.otherCert = forge.Certificate("other.example", 1024)
+	h.serverKey, h.serverCert = loadHost("server")
+	h.clientKey, h.clientCert = loadHost("client")
+	h.otherKey, h.otherCert = loadHost("other")
 	return h
 })
+
+//go:embed testdata/*.pem
+var testdata embed.FS
+
+func loadHost(name string) (*rsa.PrivateKey, []byte) {
+	b, err := testdata.ReadFile("testdata/" + name + ".pem")
+	if err != nil {
+		panic(err)
+	}
+	block, rest := pem.Decode(b)
+	key, err := x509.ParsePKCS1PrivateKey(block.Bytes)
+	if err != nil {
+		panic(err)
+	}
+	block, _ = pem.Decode(rest)
+	return key, block.Bytes
+}
 
 type testHosts struct {
 	serverKey, clientKey, otherKey    *rsa.PrivateKey

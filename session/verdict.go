@@ -81,7 +81,7 @@ func (s *Session) unjudged() bool {
 // holdsPartial reports whether the beginning of a record is held for what it may turn out to be.
 func (s *Session) holdsPartial(d *direction) bool {
 	kept := d.kept()
-	return d.mode == modeRecords && len(kept) > 0 && s.gates(d, d.seen, kept)
+	return d.mode == modeRecords && len(kept) > 0 && !d.passing && s.gates(d, d.seen, kept)
 }
 
 // holdsClear reports whether the first bytes of the server's, those kept and b, are held because they
@@ -145,10 +145,17 @@ func (n *negotiation) sizeOfFinished() int {
 
 // gate counts a record and begins to hold if it has to.
 func (s *Session) gate(d *direction, at uint64, rec []byte) {
-	if !s.flight.held && s.gates(d, d.seen, rec) {
+	if !s.flight.held && !d.passing && s.gates(d, d.seen, rec) {
 		s.flight = flight{held: true, at: at, sealed: d.sealed()}
 	}
+	d.passing = false
 	d.seen = s.count(d.seen, handshake.ContentType(rec[0]))
+}
+
+// pass notes that the beginning of a record is not held. Whatever comes now, its rest is not, either.
+func (s *Session) pass() {
+	d := &s.dir[handshake.Server]
+	d.passing = d.passing || !s.flight.held && len(d.kept()) > 0 && d.mode == modeRecords && !s.holdsPartial(d)
 }
 
 // count returns what has been seen after one record more.

@@ -224,20 +224,34 @@ func (c *Conn) finish(side handshake.Side, next *record.Sealer) {
 }
 
 func (c *Conn) protect() (next [2]*record.Sealer) {
-	p := record.Params{Version: c.o.Version, Suite: c.suite, EncryptThenMAC: c.o.EtM}
-	if c.o.Deflate {
-		p.Compression = 1
-	}
-	mac, key, iv := record.KeySizes(p)
-	client, server := rsakex.ExpandKeys(p.Version, c.suite, c.Master, c.client, c.server, mac, key, iv)
-	for i, k := range [2]rsakex.DirectionKeys{client, server} {
-		s, err := record.NewSealer(p, record.Keys(k))
+	for i := range next {
+		p, k := c.keys(handshake.Side(i))
+		s, err := record.NewSealer(p, k)
 		if err != nil {
 			panic(fmt.Sprintf("forge: %s: %v", c.suite.Name, err))
 		}
 		next[i] = s
 	}
 	return next
+}
+
+// Opener opens what a side sent after its ChangeCipherSpec of the last handshake.
+func (c *Conn) Opener(side handshake.Side) *record.Opener {
+	o, err := record.NewOpener(c.keys(side))
+	if err != nil {
+		panic(fmt.Sprintf("forge: %s: %v", c.suite.Name, err))
+	}
+	return o
+}
+
+func (c *Conn) keys(side handshake.Side) (record.Params, record.Keys) {
+	p := record.Params{Version: c.o.Version, Suite: c.suite, EncryptThenMAC: c.o.EtM}
+	if c.o.Deflate {
+		p.Compression = 1
+	}
+	mac, key, iv := record.KeySizes(p)
+	client, server := rsakex.ExpandKeys(p.Version, c.suite, c.Master, c.client, c.server, mac, key, iv)
+	return p, record.Keys([2]rsakex.DirectionKeys{client, server}[side])
 }
 
 // keyExchange encrypts the premaster secret to the server's key (RFC 5246, Section 7.4.7.1).
