@@ -12,7 +12,6 @@ import (
 
 // aead is what opening and sealing have in common: how nonce and additional data are made.
 type aead struct {
-	cipher   cipher.AEAD
 	tls13    bool
 	explicit int // length of the part of the nonce that stands in the record
 	iv       [aeadNonceLen]byte
@@ -20,14 +19,13 @@ type aead struct {
 	data     [13]byte           // scratch
 }
 
-func newAEADState(p Params, k Keys) (a aead, err error) {
-	a.cipher, err = newAEAD(p.Suite.Cipher, k.Key)
+func newAEADState(p Params, k Keys) (a aead) {
 	a.tls13 = p.Version == handshake.TLS13
 	if !a.tls13 {
 		a.explicit = p.Suite.Cipher.Params().ExplicitNonceLen
 	}
 	copy(a.iv[:], k.IV[:ivLen(p, p.Suite.Cipher.Params())])
-	return a, err
+	return a
 }
 
 // prepare sets nonce and data for a record of n bytes of plaintext. In TLS 1.3 the length in its
@@ -56,16 +54,23 @@ func (a *aead) additional() []byte {
 	return a.data[:]
 }
 
+// aeadOpener is the half of a cipher.AEAD that opens.
+type aeadOpener interface {
+	Open(dst, nonce, ciphertext, additional []byte) ([]byte, error)
+	Overhead() int
+}
+
 type aeadOpening struct {
 	aead
+	cipher aeadOpener
 	// drift is the explicit nonce less the sequence number in the last record: peers count nonces, but
 	// not all of them from 0.
 	drift uint64
 }
 
 func newAEADOpening(p Params, k Keys) (*aeadOpening, error) {
-	a, err := newAEADState(p, k)
-	return &aeadOpening{aead: a}, err
+	c, err := newAEADOpener(p.Suite.Cipher, k.Key)
+	return &aeadOpening{aead: newAEADState(p, k), cipher: c}, err
 }
 
 func (a *aeadOpening) open(buf, rec, b []byte, s search) ([]byte, uint64, error) {
@@ -111,12 +116,13 @@ func (a *aeadOpening) resume(o opening) { a.drift = o.(*aeadOpening).drift }
 
 type aeadSealing struct {
 	aead
-	drift uint64 // explicit nonce less sequence number
+	cipher cipher.AEAD
+	drift  uint64 // explicit nonce less sequence number
 }
 
 func newAEADSealing(p Params, k Keys) (*aeadSealing, error) {
-	a, err := newAEADState(p, k)
-	return &aeadSealing{aead: a}, err
+	c, err := newAEAD(p.Suite.Cipher, k.Key)
+	return &aeadSealing{aead: newAEADState(p, k), cipher: c}, err
 }
 
 func (a *aeadSealing) seal(dst []byte, head recordHead, seq uint64, fragment []byte) ([]byte, error) {
