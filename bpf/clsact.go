@@ -17,8 +17,9 @@ import (
 // How a filter of an instance is known to later processes: by the name. All are of one priority, and
 // the handle tells them apart there.
 const (
-	filterPrefix   = "sightglass_"
-	filterPriority = 0x5347
+	filterPrefix = "sightglass_"
+	// FilterPriority is that of clsact filters, by which a person may delete them ("pref" of tc).
+	FilterPriority = 0x5347
 	maxHandle      = 64
 )
 
@@ -76,7 +77,7 @@ func newFilter(index int, name string, others map[string]*netlink.BpfFilter) *ne
 			LinkIndex: index,
 			Parent:    netlink.HANDLE_MIN_INGRESS,
 			Handle:    handle,
-			Priority:  filterPriority,
+			Priority:  FilterPriority,
 			Protocol:  unix.ETH_P_ALL,
 		},
 		Name:         name,
@@ -101,7 +102,7 @@ func steerFilters(index int) (map[string]*netlink.BpfFilter, error) {
 	}
 	for _, f := range filters {
 		b, ok := f.(*netlink.BpfFilter)
-		if ok && b.Priority == filterPriority && strings.HasPrefix(b.Name, filterPrefix) {
+		if ok && b.Priority == FilterPriority && strings.HasPrefix(b.Name, filterPrefix) {
 			b.Parent = netlink.HANDLE_MIN_INGRESS
 			found[b.Name] = b
 		}

@@ -33,8 +33,8 @@ type Instance struct {
 
 var instanceName = regexp.MustCompile(`^[a-z0-9-]{0,24}$`)
 
-// maxAbout bounds SteerConfig.About, in bytes.
-const maxAbout = 1024
+// MaxAbout bounds SteerConfig.About, in bytes.
+const MaxAbout = 1024
 
 // Instances lists, for the current thread's network namespace, what is pinned under pinPath and what
 // has filters on interfaces, by name.
@@ -164,12 +164,12 @@ func (p pinFiles) tell(about string) error {
 	if p.dir == "" {
 		return nil
 	}
-	m, err := ebpf.NewMap(&ebpf.MapSpec{Name: "about", Type: ebpf.Array, KeySize: 4, ValueSize: maxAbout, MaxEntries: 1})
+	m, err := ebpf.NewMap(&ebpf.MapSpec{Name: "about", Type: ebpf.Array, KeySize: 4, ValueSize: MaxAbout, MaxEntries: 1})
 	if err != nil {
 		return fmt.Errorf("making the instance's description: %w", err)
 	}
 	defer func() { _ = m.Close() }()
-	text := make([]byte, maxAbout)
+	text := make([]byte, MaxAbout)
 	copy(text, about)
 	if err := m.Put(uint32(0), text); err != nil {
 		return fmt.Errorf("writing the instance's description: %w", err)

@@ -35,7 +35,7 @@ type SteerConfig struct {
 	// hyphens, 24 at most. Two processes of one instance take each other's place, so the caller sees
 	// to it that there is one only.
 	Instance string
-	// About is for whoever lists the Instances, while the process runs and after it was killed; 1024
+	// About is for whoever lists the Instances, while the process runs and after it was killed; MaxAbout
 	// bytes at most.
 	About string
 	// Attachment is how the program is tied to interfaces.
@@ -104,8 +104,8 @@ func (cfg *SteerConfig) check() error {
 	switch {
 	case !instanceName.MatchString(cfg.Instance):
 		return fmt.Errorf("steering instance %q: small letters, digits and hyphens only, 24 at most", cfg.Instance)
-	case len(cfg.About) > maxAbout:
-		return fmt.Errorf("description of a steering instance of %d bytes, more than %d", len(cfg.About), maxAbout)
+	case len(cfg.About) > MaxAbout:
+		return fmt.Errorf("description of a steering instance of %d bytes, more than %d", len(cfg.About), MaxAbout)
 	case cfg.DropWithoutListener && cfg.PinPath == "":
 		return errors.New("steering that drops without a listener needs a path to be pinned at")
 	}
@@ -177,6 +177,19 @@ func (s *Steer) setOwn(own []netip.Prefix) error {
 		return nil
 	}
 	return s.replace(s.rules, own)
+}
+
+// Tell puts another text in the place of SteerConfig.About.
+func (s *Steer) Tell(about string) error {
+	if len(about) > MaxAbout {
+		return fmt.Errorf("description of a steering instance of %d bytes, more than %d", len(about), MaxAbout)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return errClosed
+	}
+	return s.pins.tell(about)
 }
 
 // replace puts a new generation in force. When the kernel has taken it no packet that was judged by

@@ -6,11 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"regexp"
-	"slices"
 	"strconv"
-	"strings"
+
+	"github.com/sightglass/sightglass/bpf"
 )
 
 // WhenDown says what becomes of traffic that would be caught while no process is there to take it.
@@ -30,16 +29,19 @@ func (w WhenDown) String() string {
 	return "forward"
 }
 
-// PortRange is the ports from First to Last, both included.
-type PortRange struct{ First, Last uint16 }
+// Way is how packets come to the listeners.
+type Way uint8
 
-// String returns "443" or "8000-8080".
-func (r PortRange) String() string {
-	if r.First == r.Last {
-		return strconv.Itoa(int(r.First))
-	}
-	return fmt.Sprintf("%d-%d", r.First, r.Last)
-}
+// The ways.
+const (
+	// Auto is EBPF where the kernel can and lets this process, and NFTables elsewhere.
+	Auto Way = iota
+	NFTables
+	EBPF
+)
+
+// String returns "auto", "nftables" or "ebpf".
+func (w Way) String() string { return [...]string{"auto", "nftables", "ebpf"}[w] }
 
 // DefaultMark is set on packets that are to be delivered here, in the bits of DefaultMarkMask.
 const (
@@ -47,21 +49,32 @@ const (
 	DefaultMarkMask = 0xffff0000
 )
 
+// DefaultPinPath is where EBPF keeps what outlives a process.
+const DefaultPinPath = "/sys/fs/bpf/sightglass"
+
 // Config says what is caught and who takes it.
 type Config struct {
-	Interfaces []string       // where clients' packets come in
-	Ports      []PortRange    // of servers; empty: any
-	Include    []netip.Prefix // only servers in these networks; empty: all
-	Exclude    []netip.Prefix // not servers in these; of all networks that hold a server the longest counts
+	Interfaces []string // where clients' packets come in
+	Rules      Rules
 	WhenDown   WhenDown
+	Way        Way
 
-	// Listeners take the connections: all of Listen's, on one port.
+	// Listeners take the connections: all of Listen's, on one port. They stay the caller's, who closes
+	// them before or after the steering.
 	Listeners []net.Listener
 	// Instance tells processes on one host apart; empty: the listeners' port. Small letters, digits
 	// and hyphens, 24 at most.
 	Instance string
 	// Mark and MarkMask are the packet mark; both zero: the defaults.
 	Mark, MarkMask uint32
+
+	// Attachment is how EBPF is tied to interfaces; by itself it takes the best that the kernel has.
+	Attachment bpf.Attachment
+	// PinPath is a directory on a BPF file system, for what EBPF with Drop leaves there; empty:
+	// DefaultPinPath. All processes on a host should agree on it, to find what others left.
+	PinPath string
+	// OnError takes what goes wrong after Setup, when interfaces or addresses change; it may be nil.
+	OnError func(error)
 }
 
 var instanceName = regexp.MustCompile(`^[a-z0-9-]{1,24}$`)
@@ -77,15 +90,8 @@ func (c *Config) check() error {
 	if c.Mark == 0 || c.Mark&^c.MarkMask != 0 {
 		return fmt.Errorf("packet mark %#x does not fit its mask %#x", c.Mark, c.MarkMask)
 	}
-	for _, r := range c.Ports {
-		if r.First == 0 || r.First > r.Last {
-			return fmt.Errorf("%v is no range of ports", r)
-		}
-	}
-	for _, p := range slices.Concat(c.Include, c.Exclude) {
-		if !p.IsValid() {
-			return errors.New("a network to include or exclude is not valid")
-		}
+	if err := c.Rules.check(); err != nil {
+		return err
 	}
 	port, err := c.port()
 	if err != nil {
@@ -96,6 +102,9 @@ func (c *Config) check() error {
 	}
 	if !instanceName.MatchString(c.Instance) {
 		return fmt.Errorf("instance %q: small letters, digits and hyphens only, 24 at most", c.Instance)
+	}
+	if c.PinPath == "" {
+		c.PinPath = DefaultPinPath
 	}
 	return nil
 }
@@ -113,33 +122,4 @@ func (c *Config) port() (uint16, error) {
 		return 0, errors.New("steering needs a listener")
 	}
 	return port, nil
-}
-
-// ports returns the ranges in order, joined where they touch; all ports if none are named.
-func (c *Config) ports() []PortRange {
-	if len(c.Ports) == 0 {
-		return []PortRange{{1, 65535}}
-	}
-	ranges := slices.SortedFunc(slices.Values(c.Ports), func(a, b PortRange) int { return int(a.First) - int(b.First) })
-	joined := ranges[:1]
-	for _, r := range ranges[1:] {
-		if last := &joined[len(joined)-1]; int(r.First) <= int(last.Last)+1 {
-			last.Last = max(last.Last, r.Last)
-		} else {
-			joined = append(joined, r)
-		}
-	}
-	return joined
-}
-
-// describe says what is caught, for people.
-func (c *Config) describe() string {
-	var ports []string
-	for _, r := range c.ports() {
-		ports = append(ports, r.String())
-	}
-	if len(c.Ports) == 0 {
-		ports = []string{"any"}
-	}
-	return fmt.Sprintf("interface %s, port %s", strings.Join(c.Interfaces, ","), strings.Join(ports, ","))
 }

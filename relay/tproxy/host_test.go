@@ -3,20 +3,28 @@
 package tproxy_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/sightglass/sightglass/bpf"
 	"github.com/sightglass/sightglass/handshake"
 	"github.com/sightglass/sightglass/internal/nettest"
 	"github.com/sightglass/sightglass/relay"
@@ -58,14 +66,20 @@ func eventually(cond func() bool) bool {
 
 // steering is a way to steer: the suite is the same for all.
 type steering struct {
-	name  string
-	setup func(tproxy.Config) (tproxy.Steering, error)
+	name       string
+	way        tproxy.Way
+	attachment bpf.Attachment
 }
 
-var steerings = []steering{{"nftables", tproxy.Setup}}
+var (
+	byNftables = steering{"nftables", tproxy.NFTables, bpf.AttachAuto}
+	byTCX      = steering{"ebpf", tproxy.EBPF, bpf.AttachTCX}
+	byClsact   = steering{"clsact", tproxy.EBPF, bpf.AttachClsact}
+)
 
-func forSteerings(t *testing.T, f func(t *testing.T, s steering)) {
-	for _, s := range steerings {
+// forSteerings runs a test for both ways to steer, and for those of the others for which it matters.
+func forSteerings(t *testing.T, f func(t *testing.T, s steering), others ...steering) {
+	for _, s := range append([]steering{byNftables, byTCX}, others...) {
 		t.Run(s.name, func(t *testing.T) { f(t, s) })
 	}
 }
@@ -97,13 +111,27 @@ type box struct {
 	steering  tproxy.Steering
 	relay     *relay.Server
 	dialer    *tproxy.Dialer
-	listeners []net.Listener
+	listeners []*listener
 	closeOnce func()
 
 	mu    sync.Mutex
 	flows []session.Flow
 	fails []error
 	relay.NopObserver
+}
+
+// listener counts what it accepts.
+type listener struct {
+	*net.TCPListener
+	accepted atomic.Uint64
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	c, err := l.TCPListener.Accept()
+	if err == nil {
+		l.accepted.Add(1)
+	}
+	return c, err
 }
 
 func (b *box) Ended(f *session.Flow, _ relay.Reason, _ error) {
@@ -137,20 +165,27 @@ func (b *box) ended(n int) []session.Flow {
 func tryBox(t testing.TB, host *nettest.Namespace, s steering, cfg tproxy.Config, listeners int) (*box, error) {
 	t.Helper()
 	b := &box{t: t, host: host}
+	cfg.Way, cfg.Attachment = s.way, s.attachment
 	if cfg.Interfaces == nil {
 		cfg.Interfaces = []string{nettest.BoxClientLink}
 	}
-	err := host.Do(func() (err error) {
-		b.listeners, err = tproxy.Listen(context.Background(), "[::]:0", listeners)
+	cfg.OnError = func(err error) { t.Errorf("steering: %v", err) }
+	var serving []net.Listener
+	err := host.Do(func() error {
+		open, err := tproxy.Listen(context.Background(), "[::]:0", listeners)
+		for _, ln := range open {
+			l := &listener{TCPListener: ln.(*net.TCPListener)}
+			b.listeners, serving = append(b.listeners, l), append(serving, l)
+		}
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Listeners = b.listeners
+	cfg.Listeners = serving
 	b.dialer = &tproxy.Dialer{Port: uint16(b.listeners[0].Addr().(*net.TCPAddr).Port)}
 	err = host.Do(func() (err error) {
-		b.steering, err = s.setup(cfg)
+		b.steering, err = tproxy.Setup(cfg)
 		return err
 	})
 	if err != nil {
@@ -159,6 +194,13 @@ func tryBox(t testing.TB, host *nettest.Namespace, s steering, cfg tproxy.Config
 		}
 		return nil, err
 	}
+	b.serve(serving)
+	return b, nil
+}
+
+// serve relays until the box is closed.
+func (b *box) serve(listeners []net.Listener) {
+	var err error
 	b.relay, err = relay.New(relay.Config{
 		NewEngine:    func(f session.Flow) relay.Engine { return &through{flow: f} },
 		Dial:         b.dial,
@@ -166,30 +208,60 @@ func tryBox(t testing.TB, host *nettest.Namespace, s steering, cfg tproxy.Config
 		DrainTimeout: 10 * time.Millisecond,
 	})
 	if err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- b.relay.Serve(ctx, b.listeners...) }()
+	go func() { served <- b.relay.Serve(ctx, listeners...) }()
 	b.closeOnce = sync.OnceFunc(func() {
 		cancel()
 		if err := <-served; err != nil {
-			t.Errorf("Serve: %v", err)
+			b.t.Errorf("Serve: %v", err)
 		}
 		if err := b.steering.Close(); err != nil {
-			t.Errorf("closing the steering: %v", err)
+			b.t.Errorf("closing the steering: %v", err)
 		}
 	})
-	t.Cleanup(b.closeOnce)
-	return b, nil
+	b.t.Cleanup(b.closeOnce)
+}
+
+// supported ends the test where eBPF is not for this kernel or not for this user; in CI that is a
+// failure.
+func supported(t testing.TB, err error) {
+	t.Helper()
+	possible := !errors.Is(err, bpf.ErrPrivilege) && !errors.Is(err, bpf.ErrUnsupported)
+	switch {
+	case err == nil:
+	case possible || os.Getenv("CI") == "true":
+		t.Fatal(err)
+	default:
+		t.Skip(err)
+	}
+}
+
+// bpfFS mounts a BPF file system until the test ends, and returns a path on it.
+func bpfFS(t testing.TB) string {
+	t.Helper()
+	nettest.Require(t)
+	dir := t.TempDir()
+	if err := unix.Mount("bpf", dir, "bpf", 0, ""); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("a BPF file system is needed in CI: %v", err)
+		}
+		t.Skipf("a BPF file system is needed: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return filepath.Join(dir, "sightglass")
 }
 
 func startBox(t testing.TB, host *nettest.Namespace, s steering, cfg tproxy.Config) *box {
 	t.Helper()
 	b, err := tryBox(t, host, s, cfg, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	supported(t, err)
 	return b
 }
 
@@ -214,32 +286,44 @@ func (b *box) stats() tproxy.Stats {
 	return st
 }
 
+// childSpec is what a box in a process of its own is told.
+type childSpec struct {
+	Interfaces []string
+	Rules      tproxy.Rules
+	WhenDown   tproxy.WhenDown
+	Instance   string
+	PinPath    string
+	Way        tproxy.Way
+	Attachment bpf.Attachment
+}
+
 // child is a box in a process of its own. It runs until it is killed, or its input ends.
-func child(spec string) int {
-	var cfg tproxy.Config
-	var way string
-	if err := json.Unmarshal([]byte(spec), &struct {
-		Config *tproxy.Config
-		Way    *string
-	}{&cfg, &way}); err != nil {
+func child(text string) int {
+	if err := runChild(text); err != nil {
 		fmt.Println(err)
-		return 2
+		return 1
+	}
+	return 0
+}
+
+func runChild(text string) error {
+	var spec childSpec
+	if err := json.Unmarshal([]byte(text), &spec); err != nil {
+		return err
+	}
+	if err := upLoopback(); err != nil {
+		return err
 	}
 	listeners, err := tproxy.Listen(context.Background(), "[::]:15443", 2)
 	if err != nil {
-		fmt.Println(err)
-		return 1
+		return err
 	}
-	cfg.Listeners = listeners
-	var steer tproxy.Steering
-	for _, s := range steerings {
-		if s.name == way {
-			steer, err = s.setup(cfg)
-		}
-	}
+	steer, err := tproxy.Setup(tproxy.Config{
+		Interfaces: spec.Interfaces, Rules: spec.Rules, WhenDown: spec.WhenDown, Instance: spec.Instance, PinPath: spec.PinPath,
+		Way: spec.Way, Attachment: spec.Attachment, Listeners: listeners,
+	})
 	if err != nil {
-		fmt.Println(err)
-		return 1
+		return err
 	}
 	dialer := &tproxy.Dialer{Port: 15443}
 	server, err := relay.New(relay.Config{
@@ -249,30 +333,31 @@ func child(spec string) int {
 		},
 	})
 	if err != nil {
-		fmt.Println(err)
-		return 1
+		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		cancel()
 	}()
-	fmt.Println("ready")
-	err = server.Serve(ctx, listeners...)
-	if err == nil {
-		err = steer.Close()
+	fmt.Println("ready", steer.Kind(), strings.Join(steer.Warnings(), "; "))
+	return errors.Join(server.Serve(ctx, listeners...), steer.Close())
+}
+
+// upLoopback is for a process that has a network of its own.
+func upLoopback() error {
+	lo, err := netlink.LinkByName("lo")
+	if err == nil && lo.Attrs().Flags&net.FlagUp == 0 {
+		err = netlink.LinkSetUp(lo)
 	}
-	if err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	return 0
+	return err
 }
 
 // boxProcess is child from its test's side.
 type boxProcess struct {
 	*nettest.Process
 	stdin io.Closer
+	says  string // how it is steered, and its warnings
 }
 
 // startProcess starts a box in a process of its own and waits until it is ready.
@@ -281,7 +366,10 @@ func startProcess(t testing.TB, host *nettest.Namespace, s steering, cfg tproxy.
 	if cfg.Interfaces == nil {
 		cfg.Interfaces = []string{nettest.BoxClientLink}
 	}
-	spec, err := json.Marshal(map[string]any{"Config": cfg, "Way": s.name})
+	spec, err := json.Marshal(childSpec{
+		Interfaces: cfg.Interfaces, Rules: cfg.Rules, WhenDown: cfg.WhenDown, Instance: cfg.Instance, PinPath: cfg.PinPath,
+		Way: s.way, Attachment: s.attachment,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -291,10 +379,12 @@ func startProcess(t testing.TB, host *nettest.Namespace, s steering, cfg tproxy.
 	}
 	cmd := exec.Command(exe)
 	cmd.Env = append(os.Environ(), childEnv+"="+string(spec))
-	out, err := cmd.StdoutPipe()
+	out, toOut, err := os.Pipe() // cmd's own would be closed when it ends
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = out.Close() }()
+	cmd.Stdout = toOut
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -303,16 +393,17 @@ func startProcess(t testing.TB, host *nettest.Namespace, s steering, cfg tproxy.
 		prepare(cmd)
 	}
 	p, err := host.Start(cmd)
+	_ = toOut.Close()
 	if err != nil {
 		t.Fatal(err)
 	}
-	buf := make([]byte, 4096)
-	n, _ := out.Read(buf)
-	if line := strings.TrimSpace(string(buf[:n])); line != "ready" {
+	line, _ := bufio.NewReader(out).ReadString('\n')
+	says, ready := strings.CutPrefix(strings.TrimSpace(line), "ready ")
+	if !ready {
 		_ = p.Wait()
-		return nil, fmt.Errorf("%s", line)
+		return nil, errors.New(says)
 	}
-	return &boxProcess{Process: p, stdin: in}, nil
+	return &boxProcess{Process: p, stdin: in, says: says}, nil
 }
 
 // stop ends the process in order.
@@ -369,7 +460,7 @@ func converse(t testing.TB, c net.Conn, payload string) (seen, own netip.AddrPor
 }
 
 func hear(c net.Conn, payload string) (netip.AddrPort, string, error) {
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	setDeadline(c)
 	go func() {
 		_, _ = io.WriteString(c, payload)
 		_ = c.(*net.TCPConn).CloseWrite()
@@ -398,4 +489,28 @@ func reachable(top *nettest.Topology, target netip.AddrPort) bool {
 		_ = c.Close()
 	}
 	return err == nil
+}
+
+// hangUp serves on an address in a host: tells each client its address as seen, and closes.
+func hangUp(t *testing.T, host *nettest.Namespace, addr netip.AddrPort) {
+	t.Helper()
+	ln, err := host.Listen("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, c.RemoteAddr().String())
+			_ = c.Close()
+		}
+	}()
+}
+
+func setDeadline(c interface{ SetDeadline(time.Time) error }) {
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 }

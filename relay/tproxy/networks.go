@@ -3,81 +3,71 @@
 package tproxy
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 )
 
-// addrRange is the addresses from first to last, both included.
-type addrRange struct{ first, last netip.Addr }
-
-// servers returns which addresses of a family are caught, in order and apart. Of all the networks
-// that an address is in the longest counts, and exclude where both name the same; an address in none
-// is caught unless there are networks to include.
-func (c *Config) servers(v6 bool) []addrRange {
-	all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	if v6 {
-		all = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-	}
-	verdicts := map[netip.Prefix]bool{all: len(c.Include) == 0}
-	for _, p := range c.Include {
-		if p.Addr().Is6() == v6 {
-			verdicts[p.Masked()] = true
-		}
-	}
-	for _, p := range c.Exclude {
-		if p.Addr().Is6() == v6 {
-			verdicts[p.Masked()] = false
-		}
-	}
-	var prefixes []netip.Prefix
-	for p := range verdicts {
-		prefixes = append(prefixes, p)
-	}
-	return ranges(boundaries(prefixes), func(a netip.Addr) bool { return longest(verdicts, a) })
+// addrRange is the addresses from first to last, both included, for which one rule decides.
+type addrRange struct {
+	first, last netip.Addr
+	rule        int // its place in the list
 }
 
-// longest returns the verdict of the longest network that holds a.
-func longest(verdicts map[netip.Prefix]bool, a netip.Addr) bool {
-	best, caught := -1, false
-	for p, v := range verdicts {
-		if p.Bits() > best && p.Contains(a) {
-			best, caught = p.Bits(), v
+// decided returns which rule decides for the addresses of a family: of all whose network holds one,
+// that with the longest. The ranges are in order and apart; what is in no network is in none.
+func decided(rules []Rule, v6 bool) []addrRange {
+	var order []int
+	for i, r := range rules {
+		if r.Network.Addr().Is6() == v6 {
+			order = append(order, i)
 		}
 	}
-	return caught
+	// Networks before those within them.
+	slices.SortFunc(order, func(a, b int) int {
+		p, q := rules[a].Network, rules[b].Network
+		return cmp.Or(p.Addr().Compare(q.Addr()), cmp.Compare(p.Bits(), q.Bits()))
+	})
+	var s sweep
+	for _, i := range order {
+		p := rules[i].Network
+		for len(s.open) > 0 && s.top().last.Less(p.Addr()) {
+			s.end()
+		}
+		s.begin(addrRange{p.Addr(), lastOf(p), i})
+	}
+	for len(s.open) > 0 {
+		s.end()
+	}
+	return s.done
 }
 
-// boundaries returns every address at which a network begins, or is just over.
-func boundaries(prefixes []netip.Prefix) []netip.Addr {
-	var at []netip.Addr
-	for _, p := range prefixes {
-		at = append(at, p.Addr())
-		if next := lastOf(p).Next(); next.IsValid() {
-			at = append(at, next)
-		}
-	}
-	slices.SortFunc(at, netip.Addr.Compare)
-	return slices.Compact(at)
+// sweep goes through networks by address, and knows those that it is within.
+type sweep struct {
+	open []addrRange // the innermost last
+	next netip.Addr  // the first that is not in done; not valid behind the last of all
+	done []addrRange
 }
 
-// ranges joins the stretches between boundaries that are caught; within one all are alike.
-func ranges(at []netip.Addr, caught func(netip.Addr) bool) []addrRange {
-	var all []addrRange
-	for i, first := range at {
-		if !caught(first) {
-			continue
-		}
-		last := lastOf(netip.PrefixFrom(first, 0))
-		if i+1 < len(at) {
-			last = at[i+1].Prev()
-		}
-		if n := len(all); n > 0 && all[n-1].last.Next() == first {
-			all[n-1].last = last
-		} else {
-			all = append(all, addrRange{first, last})
-		}
+func (s *sweep) top() addrRange { return s.open[len(s.open)-1] }
+
+// begin enters a network; what came before it is decided by the one around it.
+func (s *sweep) begin(r addrRange) {
+	if len(s.open) > 0 && s.next.Less(r.first) {
+		s.done = append(s.done, addrRange{s.next, r.first.Prev(), s.top().rule})
 	}
-	return all
+	s.open = append(s.open, r)
+	s.next = r.first
+}
+
+// end leaves the innermost network.
+func (s *sweep) end() {
+	r := s.top()
+	s.open = s.open[:len(s.open)-1]
+	if s.next.IsValid() && !r.last.Less(s.next) {
+		s.done = append(s.done, addrRange{s.next, r.last, r.rule})
+	}
+	s.next = r.last.Next()
 }
 
 // lastOf returns the last address of a network.

@@ -4,7 +4,6 @@ package tproxy
 
 import (
 	"encoding/binary"
-	"os"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -38,6 +37,15 @@ func destination(v6 bool) field {
 func inSet(f field, s *nftables.Set) []expr.Any {
 	return append(f[:len(f):len(f)], &expr.Lookup{SourceRegister: scratch, SetName: s.Name, SetID: s.ID})
 }
+
+// verdictOf does with the packet what a map says of the field.
+func verdictOf(f field, m *nftables.Set) []expr.Any {
+	return append(f[:len(f):len(f)], &expr.Lookup{
+		SourceRegister: scratch, DestRegister: unix.NFT_REG_VERDICT, IsDestRegSet: true, SetName: m.Name, SetID: m.ID,
+	})
+}
+
+func portBytes(port uint16) []byte { return binary.BigEndian.AppendUint16(nil, port) }
 
 func compare(op expr.CmpOp, data ...byte) expr.Any {
 	return &expr.Cmp{Op: op, Register: scratch, Data: data}
@@ -102,7 +110,7 @@ func (r *ruleset) mark() []expr.Any {
 // toListener gives the packet to a listener, at its own address if it has one.
 func (r *ruleset) toListener(v6 bool) []expr.Any {
 	to := &expr.TProxy{Family: nfproto(v6), TableFamily: unix.NFPROTO_INET, RegPort: scratch}
-	all := []expr.Any{&expr.Immediate{Register: scratch, Data: binary.BigEndian.AppendUint16(nil, r.port)}}
+	all := []expr.Any{&expr.Immediate{Register: scratch, Data: portBytes(r.port)}}
 	if ip := listenAddress(r.cfg.Listeners[0], v6); ip != nil {
 		to.RegAddr = addressReg
 		all = append(all, &expr.Immediate{Register: addressReg, Data: ip})
@@ -110,7 +118,10 @@ func (r *ruleset) toListener(v6 bool) []expr.Any {
 	return append(all, to)
 }
 
-func counter() []expr.Any { return []expr.Any{&expr.Counter{}} }
+// count has a counter of the table count the packet.
+func count(name string) []expr.Any {
+	return []expr.Any{&expr.Objref{Type: int(nftables.ObjTypeCounter), Name: name}}
+}
 
 func verdict(kind expr.VerdictKind) []expr.Any { return []expr.Any{&expr.Verdict{Kind: kind}} }
 
@@ -120,49 +131,4 @@ func gotoChain(name string) []expr.Any {
 
 func jumpChain(name string) []expr.Any {
 	return []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: name}}
-}
-
-func (r *ruleset) owner() owner {
-	return owner{pid: os.Getpid(), table: tableBase | int(r.port), whenDown: r.cfg.WhenDown}
-}
-
-func (r *ruleset) addInterfaces() (*nftables.Set, error) {
-	set := &nftables.Set{Table: r.table, Name: setInterfaces, KeyType: nftables.TypeIFName, KeyByteOrder: binaryutil.NativeEndian}
-	var elements []nftables.SetElement
-	for _, name := range r.cfg.Interfaces {
-		elements = append(elements, nftables.SetElement{Key: append([]byte(name), make([]byte, ifNameBytes-len(name))...)})
-	}
-	return set, r.conn.AddSet(set, elements)
-}
-
-func (r *ruleset) addPorts() (*nftables.Set, error) {
-	set := &nftables.Set{Table: r.table, Name: setPorts, KeyType: nftables.TypeInetService, Interval: true}
-	var elements []nftables.SetElement
-	for _, p := range r.cfg.ports() {
-		elements = append(elements, nftables.SetElement{Key: binary.BigEndian.AppendUint16(nil, p.First)})
-		if p.Last < 65535 { // an interval that nothing ends goes to the last value
-			elements = append(elements, nftables.SetElement{Key: binary.BigEndian.AppendUint16(nil, p.Last+1), IntervalEnd: true})
-		}
-	}
-	return set, r.conn.AddSet(set, elements)
-}
-
-// addServers adds the set of a family's addresses that are caught; nil if there are none.
-func (r *ruleset) addServers(v6 bool) (*nftables.Set, error) {
-	ranges := r.cfg.servers(v6)
-	if len(ranges) == 0 {
-		return nil, nil
-	}
-	set := &nftables.Set{Table: r.table, Name: "servers4", KeyType: nftables.TypeIPAddr, Interval: true}
-	if v6 {
-		set.Name, set.KeyType = "servers6", nftables.TypeIP6Addr
-	}
-	var elements []nftables.SetElement
-	for _, a := range ranges {
-		elements = append(elements, nftables.SetElement{Key: a.first.AsSlice()})
-		if next := a.last.Next(); next.IsValid() {
-			elements = append(elements, nftables.SetElement{Key: next.AsSlice(), IntervalEnd: true})
-		}
-	}
-	return set, r.conn.AddSet(set, elements)
 }

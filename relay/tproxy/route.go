@@ -111,6 +111,45 @@ func (r *routing) freePriority(family int) (int, error) {
 	return 0, fmt.Errorf("the routing rules from %d to %d are all taken", firstPriority, lastPriority)
 }
 
+// tableOf is the number of the routing table of a listeners' port.
+func tableOf(port uint16) int { return tableBase | int(port) }
+
+// removeStaleRouting removes what leads to the table of own, whose lock is held, and to those of dead
+// processes.
+func removeStaleRouting(h *netlink.Handle, own uint16) error {
+	ports, err := routedPorts(h)
+	if err != nil {
+		return explain("looking for the routing of others", err)
+	}
+	errs := []error{removeRouting(h, tableOf(own))}
+	for port := range ports {
+		held, err := lockPort(port)
+		if err != nil {
+			continue // its process lives
+		}
+		errs = append(errs, removeRouting(h, tableOf(port)))
+		held.release()
+	}
+	return errors.Join(errs...)
+}
+
+// routedPorts returns the listeners' ports to whose tables rules of this program lead.
+func routedPorts(h *netlink.Handle) (map[uint16]bool, error) {
+	ports := make(map[uint16]bool)
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		rules, err := h.RuleList(family)
+		if err != nil && family == unix.AF_INET {
+			return nil, err
+		}
+		for _, r := range rules {
+			if r.Protocol == routeOwner && r.Table&^0xffff == tableBase {
+				ports[uint16(r.Table)] = true
+			}
+		}
+	}
+	return ports, nil
+}
+
 // removeRouting removes the rules and the route that lead to a table. Nothing there is no error.
 func removeRouting(h *netlink.Handle, table int) error {
 	var errs []error

@@ -69,6 +69,7 @@ func Listen(ctx context.Context, address string, n int) ([]net.Listener, error) 
 		options = append(options, option{unix.SOL_SOCKET, unix.SO_REUSEPORT, 1})
 	}
 	lc := net.ListenConfig{KeepAlive: -1, Control: control(options...)}
+	lc.SetMultipathTCP(false) // steering is to a socket of TCP itself
 	var all []net.Listener
 	for len(all) < max(n, 1) {
 		ln, err := lc.Listen(ctx, "tcp", address)
