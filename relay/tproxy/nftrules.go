@@ -28,9 +28,9 @@ type ruleset struct {
 	port  uint16
 
 	current  generation
-	made     int               // numbers that were given so far, of generations and of rules
-	oldSets  []*nftables.Set   // not in use any more, to be deleted
-	oldRules []string          // counters and chains that only those know
+	made     int             // numbers that were given so far, of generations and of rules
+	oldSets  []*nftables.Set // not in use any more, to be deleted
+	oldRules []string        // counters and chains that only those know
 }
 
 // generation is what is replaced when the rules change. Its sets have names of their own, so that a
@@ -61,10 +61,12 @@ const (
 const elementsAtOnce = 256
 
 func newRuleset(b *base) ruleset {
-	name := tablePrefix + b.cfg.Instance
-	if slices.Contains(b.own().tables, name) {
+	name, own := tablePrefix+b.cfg.Instance, b.own()
+	if slices.Contains(own.tables, name) {
 		name += tableSuffix
 	}
+	// If two processes were killed as they began there are both; this one is replaced at once.
+	own.tables = slices.DeleteFunc(own.tables, func(t string) bool { return t == name })
 	return ruleset{
 		cfg:   &b.cfg,
 		conn:  b.tables,
@@ -75,6 +77,8 @@ func newRuleset(b *base) ruleset {
 
 // create makes the table.
 func (r *ruleset) create(rules []Rule) error {
+	r.conn.AddTable(r.table)
+	r.conn.DelTable(r.table)
 	r.conn.AddTable(r.table)
 	for _, name := range []string{countCaught, countEstablished, countDropped} {
 		r.addCounter(name)
