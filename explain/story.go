@@ -75,6 +75,7 @@ type story struct {
 	start   time.Time
 	lines   []string
 	omitted int
+	shown   bool    // the server's certificate, in the present handshake
 	spoke   [2]bool // a direction has shown application data
 	clear   [2]bool
 }
@@ -124,12 +125,11 @@ func (st *story) hello(e *session.Event) {
 	if f.Version != 0 {
 		st.say(e.Time, "The server chose %v, %s%s.", f.Version, handshake.SuiteName(f.Suite), extras(f))
 	}
-	switch {
-	case f.Resumed != session.ResumedNot:
+	st.shown = false
+	if f.Resumed != session.ResumedNot {
 		st.say(e.Time, "It resumed an earlier session (%v): no certificate, no key exchange.", f.Resumed)
-	case len(f.ServerChain) > 0:
-		st.say(e.Time, "It presented %s.", certificate(f.ServerChain[0]))
 	}
+	st.server(e, "It")
 	if f.KeySource != "" {
 		st.say(e.Time, "%s fits: the premaster secret can be opened.", name(f.KeySource))
 	}
@@ -161,8 +161,18 @@ func certificate(der []byte) string {
 		c.NotAfter.UTC().Format(time.DateOnly), name(c.Issuer.String()))
 }
 
+// server tells of the server's certificate once it is there: where the key exchange is not RSA's, and
+// in TLS 1.3, it comes after the judgement.
+func (st *story) server(e *session.Event, who string) {
+	if chain := e.Flow.ServerChain; !st.shown && len(chain) > 0 && e.Flow.Resumed == session.ResumedNot {
+		st.shown = true
+		st.say(e.Time, "%s presented %s.", who, certificate(chain[0]))
+	}
+}
+
 func (st *story) established(e *session.Event) {
 	f := e.Flow
+	st.server(e, "The server")
 	if len(f.ClientChain) > 0 {
 		proof := "without a proof that was seen"
 		if f.ClientProven {

@@ -31,19 +31,6 @@ type decryptFlags struct {
 	table       muting
 }
 
-// muting is a writer that can be silenced: of what could not be read at all there is no table.
-type muting struct {
-	io.Writer
-	mute bool
-}
-
-func (m *muting) Write(b []byte) (int, error) {
-	if m.mute {
-		return len(b), nil
-	}
-	return m.Writer.Write(b)
-}
-
 func decryptCommand(e *env) *cobra.Command {
 	var d decryptFlags
 	cmd := &cobra.Command{
@@ -141,7 +128,7 @@ func (d *decryptFlags) run(ctx context.Context, e *env, s *config.Settings, file
 		return errors.Join(err, fan.Close())
 	}
 	stats, err := capture.Decrypt(ctx, options)
-	d.table.mute = err != nil && stats.Packets == 0
+	d.table.mute.Store(err != nil && stats.Packets == 0)
 	err = errors.Join(err, finish(), fan.Close(), flows.err)
 	if stats.Packets > 0 {
 		d.report(e, s, &stats)

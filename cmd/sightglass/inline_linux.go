@@ -33,17 +33,19 @@ func runInline(ctx context.Context, e *env, s config.Settings, again func() (con
 	if err := p.open(ctx); err != nil {
 		return err
 	}
+	p.live.begin()
 	hangups, end := reloads()
 	defer end()
 	aside, stop := context.WithCancel(ctx)
 	var beside sync.WaitGroup
-	beside.Go(func() { p.live.beside(aside, p.figures) })
+	beside.Go(func() { p.live.beside(aside, p.figures, p.status) })
 	beside.Go(func() { reloadOn(aside, hangups, func() { p.reload(again) }) })
 	e.warn("%s", p.way.announce)
 	err = p.server.Serve(ctx, p.way.listeners...)
 	stop()
 	beside.Wait()
 	p.live.stats(p.figures)
+	p.way.report(e)
 	return err
 }
 

@@ -26,12 +26,14 @@ type live struct {
 	mirror  *tproxy.Mirror
 	metrics *metrics
 	metered net.Listener
+	watched bool // a person follows
 	start   time.Time
+	table   muting // until it begins: of what never ran there is no table
 }
 
 // openLive opens the outputs. With nothing to write, a person gets a line for each flow.
 func openLive(e *env, o *config.Output) (*live, error) {
-	l := &live{e: e, start: e.now()}
+	l := &live{e: e, start: e.now(), watched: o.Follow && isTerminal(e.stderr)}
 	out := openOutputs(e, o, liveOptions(o))
 	for _, s := range out.sinks {
 		if eve, ok := s.(*sink.EVE); ok {
@@ -45,7 +47,9 @@ func openLive(e *env, o *config.Output) (*live, error) {
 		out.add(func() (sink.Sink, error) { return l.openMirror(o.Mirror) })
 	}
 	if tellsPeople(o) {
-		out.writer(e.stdout, func(w *sink.Output) sink.Sink {
+		l.table.Writer = e.stdout
+		l.table.mute.Store(true)
+		out.writer(&l.table, func(w *sink.Output) sink.Sink {
 			return sink.NewSummary(w, sink.SummaryOptions{Lines: true, Table: true, Colour: e.colour()})
 		})
 	}
@@ -80,6 +84,9 @@ func (l *live) openMirror(name string) (sink.Sink, error) {
 	return sink.NewMirror(name, sink.MirrorOptions{})
 }
 
+// begin says that all is open and traffic will come.
+func (l *live) begin() { l.table.mute.Store(false) }
+
 // handler is what sessions hand their events to.
 func (l *live) handler() session.Handler {
 	if l.metrics == nil {
@@ -91,8 +98,9 @@ func (l *live) handler() session.Handler {
 // statsEvery is how often EVE gets a stats event: Suricata's own interval.
 const statsEvery = 8 * time.Second
 
-// beside serves the metrics and writes EVE's stats until ctx ends. Figures returns the feed's own.
-func (l *live) beside(ctx context.Context, figures func() []sink.Counter) {
+// beside serves the metrics, writes EVE's stats, and shows a person who follows how it goes, until ctx
+// ends. Figures and status are the feed's own.
+func (l *live) beside(ctx context.Context, figures func() []sink.Counter, status func() string) {
 	if l.metrics != nil {
 		var serving sync.WaitGroup
 		defer serving.Wait()
@@ -104,12 +112,17 @@ func (l *live) beside(ctx context.Context, figures func() []sink.Counter) {
 	}
 	tick := time.NewTicker(statsEvery)
 	defer tick.Stop()
+	last := ""
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 			l.stats(figures)
+			if now := status(); l.watched && now != last {
+				last = now
+				l.e.warn("%s", now)
+			}
 		}
 	}
 }

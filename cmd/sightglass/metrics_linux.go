@@ -3,6 +3,9 @@
 package main
 
 import (
+	"fmt"
+	"strings"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sightglass/sightglass/handshake"
@@ -23,6 +26,25 @@ func (p *proxy) addMetrics(m *metrics) {
 	if s := p.way.steering; s != nil {
 		m.registry.MustRegister(steeringCollector{s.Stats})
 	}
+}
+
+// status is how it goes, in a line.
+func (p *proxy) status() string {
+	s := p.server.Stats()
+	text := fmt.Sprintf("%d connections open of %d, %d bytes to servers, %d to clients", s.Active, s.Accepted,
+		s.Bytes[handshake.Client], s.Bytes[handshake.Server])
+	if p.way.steering == nil {
+		return text
+	}
+	st, err := p.way.steering.Stats()
+	if err != nil {
+		return text
+	}
+	text += fmt.Sprintf("; steered %d packets to the listener, %d to connections, dropped %d", st.Caught, st.Established, st.Dropped)
+	for _, r := range st.Rules {
+		text += fmt.Sprintf("; %v: %d", r.Rule, r.Connections)
+	}
+	return text
 }
 
 // figures are the feed's own, for EVE's stats.
@@ -52,20 +74,32 @@ func (p *proxy) figures() []sink.Counter {
 			counters = append(counters, sink.Counter{Name: "sightglass.steering.caught", Value: st.Caught},
 				sink.Counter{Name: "sightglass.steering.established", Value: st.Established},
 				sink.Counter{Name: "sightglass.steering.dropped", Value: st.Dropped})
+			for _, r := range st.Rules {
+				counters = append(counters, sink.Counter{Name: "sightglass.steering.rules." + dotless.Replace(r.Rule.String()), Value: r.Connections})
+			}
 		}
 	}
 	return counters
 }
+
+// dotless keeps the names of rules from nesting: dots do in EVE's stats.
+var dotless = strings.NewReplacer(".", "_", " ", "_")
 
 // steeringCollector shows how many packets were steered here.
 type steeringCollector struct {
 	stats func() (tproxy.Stats, error)
 }
 
-var descSteered = prometheus.NewDesc("sightglass_steered_packets_total", "Packets by what became of them.", []string{"to"}, nil)
+var (
+	descSteered = prometheus.NewDesc("sightglass_steered_packets_total", "Packets by what became of them.", []string{"to"}, nil)
+	descRule    = prometheus.NewDesc("sightglass_steered_connections_total", "Connections that began, by the rule that decided.", []string{"rule"}, nil)
+)
 
 // Describe implements prometheus.Collector.
-func (c steeringCollector) Describe(ch chan<- *prometheus.Desc) { ch <- descSteered }
+func (c steeringCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- descSteered
+	ch <- descRule
+}
 
 // Collect implements prometheus.Collector.
 func (c steeringCollector) Collect(ch chan<- prometheus.Metric) {
@@ -76,6 +110,9 @@ func (c steeringCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for to, n := range map[string]uint64{"listener": s.Caught, "connection": s.Established, "nowhere": s.Dropped} {
 		ch <- prometheus.MustNewConstMetric(descSteered, prometheus.CounterValue, float64(n), to)
+	}
+	for _, r := range s.Rules {
+		ch <- prometheus.MustNewConstMetric(descRule, prometheus.CounterValue, float64(r.Connections), r.Rule.String())
 	}
 }
 

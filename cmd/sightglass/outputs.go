@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/sightglass/sightglass/internal/config"
@@ -117,4 +118,18 @@ func (h handlers) Event(e *session.Event) {
 	for _, next := range h {
 		next.Event(e)
 	}
+}
+
+// muting is a writer that can be silenced: of what could not be read at all there is no table.
+type muting struct {
+	io.Writer
+	mute atomic.Bool
+}
+
+// Write writes, or does as if.
+func (m *muting) Write(b []byte) (int, error) {
+	if m.mute.Load() {
+		return len(b), nil
+	}
+	return m.Writer.Write(b)
 }

@@ -80,6 +80,7 @@ const (
 
 var commands = []command{
 	{groupRead, inlineCommand},
+	{groupRead, sniffCommand},
 	{groupRead, decryptCommand},
 	{groupHelp, checkCommand},
 	{groupHelp, explainCommand},

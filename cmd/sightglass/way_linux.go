@@ -69,7 +69,7 @@ func openTransparent(ctx context.Context, e *env, in *config.Inline) (way, error
 		}
 		return c, nil
 	}
-	if w.steering, err = steer(e, in, listeners); err != nil {
+	if w.steering, err = tproxy.Setup(steeringConfig(in, listeners)); err != nil {
 		return way{}, errors.Join(err, w.close())
 	}
 	for _, warning := range w.steering.Warnings() {
@@ -79,28 +79,57 @@ func openTransparent(ctx context.Context, e *env, in *config.Inline) (way, error
 	return w, nil
 }
 
-func steer(_ *env, in *config.Inline, listeners []net.Listener) (tproxy.Steering, error) {
-	return tproxy.Setup(steeringConfig(in, listeners))
-}
+var (
+	steerWays = map[config.Choice]tproxy.Way{
+		config.SteerAuto: tproxy.Auto, config.SteerNFTables: tproxy.NFTables, config.SteerEBPF: tproxy.EBPF,
+	}
+	whenDowns = map[config.Choice]tproxy.WhenDown{
+		config.WhenDownForward: tproxy.Forward, config.WhenDownDrop: tproxy.Drop,
+	}
+)
 
 func steeringConfig(in *config.Inline, listeners []net.Listener) tproxy.Config {
-	cfg := tproxy.Config{
+	return tproxy.Config{
 		Interfaces: in.Interfaces,
-		Include:    in.Include,
-		Exclude:    in.Exclude,
+		Rules:      steeringRules(in),
+		WhenDown:   whenDowns[in.WhenDown],
+		Way:        steerWays[in.Steer],
 		Listeners:  listeners,
 	}
-	for _, r := range in.Ports.Ranges {
-		cfg.Ports = append(cfg.Ports, tproxy.PortRange(r))
-	}
-	if in.WhenDown == config.WhenDownDrop {
-		cfg.WhenDown = tproxy.Drop
-	}
-	return cfg
 }
 
-// reload takes changed networks and ports where that can be done without a gap.
-func (w *way) reload(*config.Inline) error { return nil }
+// steeringRules are which servers' connections are taken.
+func steeringRules(in *config.Inline) tproxy.Rules {
+	rules := tproxy.Rules{Include: in.Include, Exclude: in.Exclude}
+	for _, r := range in.Ports.Ranges {
+		rules.Ports = append(rules.Ports, tproxy.PortRange(r))
+	}
+	return rules
+}
+
+// reload puts changed ports and networks in force, in one step.
+func (w *way) reload(in *config.Inline) error {
+	if w.steering == nil {
+		return nil
+	}
+	return w.steering.SetRules(steeringRules(in))
+}
+
+// report says in the end what was steered here.
+func (w *way) report(e *env) {
+	if w.steering == nil {
+		return
+	}
+	s, err := w.steering.Stats()
+	if err != nil {
+		e.warn("steering: %v", err)
+		return
+	}
+	e.warn("steering by %s: %d packets to the listener, %d to connections, %d dropped", w.steering.Kind(), s.Caught, s.Established, s.Dropped)
+	for _, r := range s.Rules {
+		e.warn("  %v: %d connections", r.Rule, r.Connections)
+	}
+}
 
 // close takes down what was set up. It may be called on a way that was never opened.
 func (w *way) close() error {

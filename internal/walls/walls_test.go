@@ -36,7 +36,8 @@ var below = map[string][]string{
 	// What comes out knows the events, and of the layers beneath only the words they are made of.
 	"sink":    {"session", "handshake", "keylog", "sink/...", "internal/display"},
 	"explain": {"session", "handshake", "explain/...", "internal/display"},
-	"cmd": {"relay/...", "capture/...", "sink/...", "explain/...", "session", "identity", "rsakex",
+	// bpf: for the shunt, which capture only knows as an interface.
+	"cmd": {"bpf", "relay/...", "capture/...", "sink/...", "explain/...", "session", "identity", "rsakex",
 		"keylog", "handshake", "internal/..."},
 	// Only the settings' words: causes and actions.
 	"internal/config":  {"session"},
