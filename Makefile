@@ -29,8 +29,7 @@ bench-quick: ## the same, small, without judging
 	@scripts/bench --quick
 
 matrix: ## every real peer with every other, all versions and suites
-	@scripts/peers
-	go test ./internal/interop -count=1 -timeout 3h -run TestMatrix -matrix=full -v
+	@scripts/matrix
 
 generate: ## the kernel programs, with Debian's clang
 	@scripts/generate

@@ -50,7 +50,7 @@ var behaviours = []behaviour{
 
 // TestBehaviour shows what the box does with TCP and with unusual TLS.
 func TestBehaviour(t *testing.T) {
-	ctx := bound(t, time.Minute)
+	ctx := bound(t, 2*time.Minute)
 	need(t, "openssl")
 	l := newLab(t)
 	b := l.inline(ctx)

@@ -4,6 +4,6 @@
 // in network namespaces. What a peer is called, how it is started and what it can negotiate is known
 // here and nowhere else.
 //
-//	go test ./internal/interop                              what is run every time
-//	go test ./internal/interop -run TestMatrix -matrix=full -v   every peer with every other
+//	go test ./internal/interop    what is run every time
+//	make matrix                   every peer with every other, in all versions and suites
 package interop

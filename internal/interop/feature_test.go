@@ -84,7 +84,7 @@ func stapled(t *testing.T, l *lab) string {
 
 // TestFeatures reads what is agreed on beside version and suite.
 func TestFeatures(t *testing.T) {
-	ctx := bound(t, time.Minute)
+	ctx := bound(t, 2*time.Minute)
 	need(t, programsOf(opensslPeer, gnutlsPeer, nssPeer, javaPeer)...)
 	l := newLab(t)
 	b := l.inline(ctx)

@@ -14,7 +14,7 @@ import (
 // TestKeyLogIn reads what the private key does not open with the key log that a peer writes
 // meanwhile, where the policy forwards it.
 func TestKeyLogIn(t *testing.T) {
-	ctx := bound(t, time.Minute)
+	ctx := bound(t, 2*time.Minute)
 	need(t, "openssl", "nginx", "curl", "gnutls-cli", "gnutls-serv")
 	l := newLab(t)
 	log, err := l.file("growing.log", "")

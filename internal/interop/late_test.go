@@ -46,7 +46,7 @@ const (
 
 // TestLateStart reads TLS that starts after a plaintext prologue, and the prologue with it.
 func TestLateStart(t *testing.T) {
-	ctx := bound(t, time.Minute)
+	ctx := bound(t, 2*time.Minute)
 	need(t, "openssl", "curl", "nginx")
 	l := newLab(t)
 	b := l.inline(ctx)

@@ -80,9 +80,12 @@ func find(name string) (string, error) {
 	return "", err
 }
 
-// bound gives a test's work an end.
+// bound gives a test's work an end. What is made once for all tests does not count.
 func bound(t testing.TB, limit time.Duration) context.Context {
 	t.Helper()
+	_, err := program()
+	must(t, err)
+	certificates(t)
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	t.Cleanup(cancel)
 	return ctx

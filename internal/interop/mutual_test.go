@@ -25,7 +25,7 @@ type exchange struct {
 // TestMutual is the program's main job: real peers demand and present certificates through the box,
 // which changes nothing and reads everything.
 func TestMutual(t *testing.T) {
-	ctx := bound(t, 90*time.Second)
+	ctx := bound(t, 2*time.Minute)
 	pairs := []struct {
 		name           string
 		client, server *peer

@@ -37,7 +37,7 @@ func memory(t *testing.T, p *process) int {
 // server must be held back, in bounded memory, and nothing may be lost.
 func TestBackPressure(t *testing.T) {
 	const size, buffers = 64 << 20, 32 << 20
-	ctx := bound(t, time.Minute)
+	ctx := bound(t, 2*time.Minute)
 	l := newLab(t)
 	b := l.inline(ctx)
 	piece := bytes.Repeat([]byte("0123456789abcdef"), 1<<12)

@@ -44,7 +44,7 @@ func (c *refusal) beginOutOfSight(t *testing.T, ctx context.Context, l *lab, srv
 
 // TestRefused shows what the peers get when the two conditions do not hold, for each policy.
 func TestRefused(t *testing.T) {
-	ctx := bound(t, time.Minute)
+	ctx := bound(t, 2*time.Minute)
 	need(t, "openssl")
 	for _, policy := range []string{"alert", "reset", "forward"} {
 		t.Run(policy, func(t *testing.T) {

@@ -55,7 +55,7 @@ func renegotiations() []renegotiation {
 // TestRenegotiation reads second handshakes, by either side's wish, and refuses one inside the
 // encrypted connection with an alert that both peers take for the other's.
 func TestRenegotiation(t *testing.T) {
-	ctx := bound(t, time.Minute)
+	ctx := bound(t, 2*time.Minute)
 	need(t, programsOf(peers...)...)
 	l := newLab(t)
 	b := l.inline(ctx)

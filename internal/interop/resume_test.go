@@ -48,7 +48,7 @@ func holders(ctx context.Context, t *testing.T, l *lab) []*holder {
 // TestRestart resumes sessions across restarts of the box: those of its session store are read, and
 // without it they are unknown.
 func TestRestart(t *testing.T) {
-	ctx := bound(t, time.Minute)
+	ctx := bound(t, 2*time.Minute)
 	need(t, "openssl")
 	l := newLab(t)
 	store := l.path("sessions")
