@@ -59,10 +59,23 @@ func (d *accelerated) expand(key []byte) {
 
 func (d *accelerated) Decrypt(dst, src, iv []byte) {
 	check(dst, src, iv)
+	if n := (len(src) - BlockSize) / sixteen; hasVectors && n > 0 {
+		// The first block is chained to the IV, the others to what is before them in src.
+		decryptBlocks(d.rounds, &d.keys[0][0], &dst[0], &src[0], &iv[0], 1)
+		decryptSixteens(d.rounds, &d.keys[0][0], &dst[BlockSize], &src[BlockSize], n)
+		done := n * sixteen
+		iv, dst, src = src[done:done+BlockSize], dst[done+BlockSize:], src[done+BlockSize:]
+	}
 	if len(src) > 0 {
 		decryptBlocks(d.rounds, &d.keys[0][0], &dst[0], &src[0], &iv[0], len(src)/BlockSize)
 	}
 }
+
+// sixteen blocks, in bytes.
+const sixteen = 16 * BlockSize
+
+// hasVectors says that the processor has the AES instructions for four blocks each.
+var hasVectors = cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL && cpu.X86.HasAVX512VAES
 
 // subWord applies the S-box to each byte of w.
 //
@@ -73,6 +86,12 @@ func subWord(w uint32) uint32
 //
 //go:noescape
 func invMixColumns(k *[BlockSize]byte)
+
+// decryptSixteens decrypts n times sixteen blocks, at least once, from src to dst. The block before src is there,
+// too: it is what the first is chained to.
+//
+//go:noescape
+func decryptSixteens(rounds int, keys, dst, src *byte, n int)
 
 // decryptBlocks decrypts blocks, at least one, from src to dst.
 //
