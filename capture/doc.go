@@ -19,4 +19,14 @@
 // an earlier batch left, so that it does not depend on the number of workers either. And where a
 // session looks up what another may have left, a resumed session, its worker first waits until all
 // workers have come as far as its packet.
+//
+// Secrets are taken from Decryption Secrets Blocks wherever they stand: a pcapng file is first read
+// through for them. Only in what can be read once, standard input, do they have to come first.
+//
+// # Live
+//
+// A [Sniffer] has no order to keep but each flow's own, and no time to lose: the goroutine that reads
+// a ring takes each packet, where it lies, through reassembly and session to the handler. Flows are
+// spread over shards with a lock each, as their directions may come from different interfaces. The
+// private key works meanwhile, and a session that waits for it goes on when it is done.
 package capture

@@ -17,7 +17,8 @@ type Options struct {
 	Files []string
 	// Session is what sessions are made with. Its Handler gets the events of all flows, one after
 	// the other, in the order of the packets; Flow is one value for each flow there. Secrets found
-	// in the files count as well as those of its KeyLog.
+	// in the files count as well as those of its KeyLog. Its Keys have to answer at once, as
+	// rsakex.Local does.
 	Session *session.Config
 	// Workers is the number of goroutines that read flows; 0: one for each processor.
 	Workers int

@@ -4,6 +4,7 @@ package capture
 
 import (
 	"context"
+	"io"
 	"net/netip"
 
 	"golang.org/x/net/bpf"
@@ -30,6 +31,10 @@ type SniffOptions struct {
 	Promiscuous bool
 	// Select picks the flows of which events are handed on.
 	Select Selection
+	// WithSecrets takes the captured packets, as a pcapng file, with the secrets of the selected flows
+	// before the packets that need them: packets are held for two seconds. What it is too slow for is
+	// left out, and counted.
+	WithSecrets io.Writer
 	// Shunter drops flows that cannot be read before they are captured; nil: they are captured.
 	Shunter Shunter
 	Bounds  Bounds
@@ -50,6 +55,7 @@ type SniffStats struct {
 	Stats
 	Open       int // connections that are being followed
 	Shunted    uint64
+	NotCopied  uint64 // packets that WithSecrets was too slow for
 	Interfaces []InterfaceStats
 }
 

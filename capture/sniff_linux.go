@@ -17,6 +17,7 @@ import (
 	"github.com/sightglass/sightglass/capture/afpacket"
 	"github.com/sightglass/sightglass/capture/decap"
 	"github.com/sightglass/sightglass/capture/filter"
+	"github.com/sightglass/sightglass/capture/pcapng"
 	"github.com/sightglass/sightglass/capture/reassembly"
 	"github.com/sightglass/sightglass/session"
 )
@@ -33,6 +34,7 @@ type Sniffer struct {
 	ids     atomic.Uint64
 	shunted atomic.Uint64
 	queued  atomic.Int64 // bytes that wait for the private key
+	copy    *pcapng.Live // nil: no copy is asked for
 }
 
 // shard is a part of the flows.
@@ -67,6 +69,9 @@ func NewSniffer(o SniffOptions) (*Sniffer, error) {
 		o.Fanout = runtime.GOMAXPROCS(0)
 	}
 	s := &Sniffer{o: o, seed: rand.Uint64()}
+	if o.WithSecrets != nil {
+		s.copy = pcapng.NewLive(copyHold, copyLimit)
+	}
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(o.Interfaces))) {
 		sockets, err := afpacket.OpenFanout(s.socketOptions(name), o.Fanout)
 		if err != nil {
@@ -76,6 +81,7 @@ func NewSniffer(o SniffOptions) (*Sniffer, error) {
 		for _, socket := range sockets {
 			s.readers = append(s.readers, &ringReader{s: s, socket: socket})
 		}
+		s.copyInterface(s.readers[len(s.readers)-len(sockets):])
 	}
 	for range min(len(s.readers)*shardsPerSocket, maxShards) {
 		s.shards = append(s.shards, s.newShard())
@@ -103,6 +109,9 @@ func (s *Sniffer) socketOptions(name string) afpacket.Options {
 
 func (s *Sniffer) newShard() *shard {
 	cfg := *s.o.Session
+	if s.copy != nil {
+		cfg.Handler = &liveTee{s.copy, cfg.Handler}
+	}
 	cfg.Handler = s.o.Select.handler(cfg.Handler)
 	if cfg.MaxBacklog == 0 {
 		cfg.MaxBacklog = flowQueued
@@ -130,6 +139,7 @@ func (s *Sniffer) Run(ctx context.Context) error {
 	done := make(chan struct{})
 	var ticker sync.WaitGroup
 	ticker.Go(func() { s.tick(done) })
+	copied := s.startCopy()
 	readers.Wait()
 	close(done)
 	ticker.Wait()
@@ -139,7 +149,7 @@ func (s *Sniffer) Run(ctx context.Context) error {
 		sh.t.finish(sh.n, sh.clock.at(time.Now().UnixNano()))
 		sh.mu.Unlock()
 	}
-	return errors.Join(errs...)
+	return errors.Join(errors.Join(errs...), copied())
 }
 
 // tick lets the flows know that time goes on, and keeps to the bounds.
@@ -179,6 +189,9 @@ func (s *Sniffer) close() {
 // Stats returns the counters. It may be called at any time, from any goroutine.
 func (s *Sniffer) Stats() SniffStats {
 	st := SniffStats{Shunted: s.shunted.Load()}
+	if s.copy != nil {
+		st.NotCopied = s.copy.Dropped()
+	}
 	for _, r := range s.readers {
 		r.addTo(&st)
 	}
@@ -195,6 +208,7 @@ func (s *Sniffer) Stats() SniffStats {
 type ringReader struct {
 	s      *Sniffer
 	socket *afpacket.Socket
+	number int // of the interface, in the copy
 	dec    decap.Decoder
 	seg    decap.Segment
 	it     item
@@ -250,11 +264,10 @@ func (r *ringReader) packet(p *afpacket.Packet) {
 		r.now.First = time.Unix(0, p.Time)
 	}
 	r.now.Last = time.Unix(0, p.Time)
-	link := uint16(decap.LinkEthernet)
-	if r.socket.Link() == afpacket.RawIP {
-		link = decap.LinkRaw
+	if r.s.copy != nil {
+		r.copyPacket(p)
 	}
-	res := r.dec.Decode(link, p.Data, p.Length, p.Time, &r.seg)
+	res := r.dec.Decode(r.link(), p.Data, p.Length, p.Time, &r.seg)
 	r.now.Results[res]++
 	if res != decap.TCP {
 		return
@@ -279,6 +292,14 @@ func (r *ringReader) packet(p *afpacket.Packet) {
 	it.clock = sh.clock.now
 	sh.t.packet(it)
 	sh.mu.Unlock()
+}
+
+// link returns what the socket's packets begin with.
+func (r *ringReader) link() uint16 {
+	if r.socket.Link() == afpacket.RawIP {
+		return decap.LinkRaw
+	}
+	return decap.LinkEthernet
 }
 
 // addPackets adds the counters of packets.

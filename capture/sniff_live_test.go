@@ -11,6 +11,9 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -358,6 +361,39 @@ func TestSniffShunts(t *testing.T) {
 	}
 	if _, still, err := table.Flow(from, to); still || err != nil {
 		t.Errorf("the flow is still in the table: %v, %v", still, err)
+	}
+}
+
+// The copy of a live capture is read without a key, and by tshark in one pass.
+func TestSniffWithSecrets(t *testing.T) {
+	hosts := nettest.Hosts(t)
+	cfg := tlsConfig(tls.VersionTLS12)
+	to := serve(t, hosts.Server, cfg)
+	var out bytes.Buffer
+	s := sniff(t, hosts.Box, SniffOptions{Interfaces: []string{nettest.BoxClientLink}, Fanout: 2, WithSecrets: &out})
+	data := numbered(100_000)
+	from, err := echo(hosts.Client, to, cfg, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.await(t, "the end of the flow", func() bool { return len(s.ended) == 1 })
+	s.stop()
+	path := filepath.Join(t.TempDir(), "live.pcapng")
+	if err := os.WriteFile(path, out.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, stats := decrypt(t, Options{Session: noKeys()}, path)
+	if got.said(1, handshake.Server) != string(data) || got.flow(1).Client != from || got.flow(1).Interface != nettest.BoxClientLink {
+		t.Errorf("%d bytes of %v; %+v", len(got.said(1, handshake.Server)), got.flow(1).Client, stats)
+	}
+	cmd := exec.Command(tool(t, "tshark"), "-r", path, "-q", "-z", "follow,tls,raw,0")
+	cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
+	shown, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(followed(t, shown)); n != len(data) || s.Stats().NotCopied != 0 {
+		t.Errorf("tshark shows %d bytes, want %d; %d packets were not copied", n, len(data), s.Stats().NotCopied)
 	}
 }
 

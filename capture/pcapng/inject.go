@@ -181,11 +181,7 @@ func (j *Injector) convert(f File, src io.Reader, first bool) error {
 
 // pcapHead writes the section header and the interface that stand for a pcap file's header.
 func (j *Injector) pcapHead(h *pcapHeader) {
-	b := appendBlock(nil, binary.LittleEndian, blockSection, func(b []byte) []byte {
-		b = binary.LittleEndian.AppendUint32(b, byteOrderMagic)
-		b = binary.LittleEndian.AppendUint32(b, 1) // version 1.0
-		return binary.LittleEndian.AppendUint64(b, ^uint64(0))
-	})
+	b := appendBlock(nil, binary.LittleEndian, blockSection, sectionBody)
 	b = appendBlock(b, binary.LittleEndian, blockInterface, func(b []byte) []byte {
 		b = binary.LittleEndian.AppendUint32(b, uint32(h.link))
 		b = binary.LittleEndian.AppendUint32(b, h.snaplen)
