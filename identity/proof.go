@@ -111,7 +111,10 @@ func (p Proof) verifyScheme(key crypto.PublicKey, message []byte) error {
 		return verifyPSS(key, h, sum(h, message), p.Signature)
 	}
 	h, ok := schemeHashes[byte(p.Algorithm>>8)]
-	if !ok {
+	switch {
+	case p.Version >= handshake.TLS13 && byte(p.Algorithm) == signatureRSA:
+		return errSignature // RFC 8446, Section 4.4.3
+	case !ok:
 		return fmt.Errorf("%w: 0x%04x", ErrUnsupported, p.Algorithm)
 	}
 	return verifyPlain(key, byte(p.Algorithm), h, sum(h, message), p.Signature)

@@ -254,29 +254,46 @@ func (s *Session) flushEvents() {
 // conclude gives the flow its outcome, and its cause if it was not fully read.
 func (s *Session) conclude() {
 	f := &s.flow
-	lost := f.Gaps[0]+f.Gaps[1] > 0
-	switch {
-	case f.Cause == CauseNone && !f.TLS:
-		f.Cause, f.Detail = NotTLS, "no ClientHello was seen"
-	case f.Cause == CauseNone && lost:
-		f.Cause, f.Detail = PacketLoss, fmt.Sprintf("%d bytes were not captured", f.Gaps[0]+f.Gaps[1])
-	case f.Cause == CauseNone && s.tls13 != nil && s.tls13.early.accepted && s.tls13.early.unread:
-		f.Cause, f.Detail = TLS13, "no key log opens the early data"
-	case f.Cause == CauseNone && !s.established && s.neg != nil && s.neg.unread != CauseNone:
-		// The connection ended before there was anything to read: what was judged still says most.
-		f.Cause, f.Detail = s.neg.unread, s.neg.unreadDetail
+	if f.Cause == CauseNone {
+		f.Cause, f.Detail = s.unread()
 	}
 	switch {
 	case f.Cause == CauseNone:
-		f.Outcome = OutcomeRead
-		if !s.established {
-			f.Detail = "the connection ended before its handshake did"
-		}
+		f.Outcome, f.Detail = OutcomeRead, s.remark()
 	case s.established && f.Records[0]+f.Records[1] > 0:
 		f.Outcome = OutcomePartial
 	default:
 		f.Outcome = OutcomeUnread
 	}
+}
+
+// unread says why a flow that ended with nothing wrong was not fully read, if it was not.
+func (s *Session) unread() (Cause, string) {
+	f := &s.flow
+	lost := f.Gaps[0] + f.Gaps[1]
+	switch {
+	case !f.TLS && (lost == 0 || f.Plaintext[0]+f.Plaintext[1] > 0):
+		return NotTLS, "no ClientHello was seen"
+	case lost > 0:
+		return PacketLoss, fmt.Sprintf("%d bytes were not captured", lost)
+	case s.tls13 != nil && s.tls13.early.accepted && s.tls13.early.unread:
+		return TLS13, "no key log opens the early data"
+	case !s.established && s.neg != nil && s.neg.unread != CauseNone:
+		// The connection ended before there was anything to read: what was judged still says most.
+		return s.neg.unread, s.neg.unreadDetail
+	}
+	return CauseNone, ""
+}
+
+// remark says what a flow that was read may lack: its peers' doing, not the reader's.
+func (s *Session) remark() string {
+	switch {
+	case !s.established:
+		return "the connection ended before its handshake did"
+	case len(s.dir[0].kept())+len(s.dir[1].kept()) > 0:
+		return "the connection ended amid a record"
+	}
+	return ""
 }
 
 // fail ends the reading of this flow. Only the first cause counts.

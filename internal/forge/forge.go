@@ -39,6 +39,9 @@ type Options struct {
 	Ticket    []byte // that the server gives
 	Resume    *State // resume this session
 
+	NPN        string // what the client takes of NPN; "": not offered
+	FalseStart []byte // application data of the client's before the server's Finished
+
 	BadPadding    bool   // the premaster secret's padding is wrong
 	Premaster     []byte // 48 bytes; nil: random
 	V2Hello       bool   // an SSLv2-compatible ClientHello
@@ -188,6 +191,9 @@ func (c *Conn) full() {
 	c.flush(handshake.Client)
 	next := c.protect()
 	c.finish(handshake.Client, next[handshake.Client])
+	if o.FalseStart != nil {
+		c.Send(handshake.Client, o.FalseStart)
+	}
 	if o.Ticket != nil {
 		c.message(handshake.Server, handshake.TypeNewSessionTicket, ticket(o.Ticket))
 		c.flush(handshake.Server)
@@ -212,6 +218,9 @@ func (c *Conn) abbreviated() {
 func (c *Conn) finish(side handshake.Side, next *record.Sealer) {
 	c.Record(side, handshake.ContentChangeCipherSpec, []byte{1})
 	c.sealers[side] = next
+	if side == handshake.Client && c.o.NPN != "" {
+		c.message(side, handshake.TypeNextProtocol, append(vector(1, []byte(c.o.NPN)), vector(1, make([]byte, 20))...))
+	}
 	verify := c.transcript.Finished(c.Master, side)
 	if w := c.o.WrongFinished; w != nil && *w == side {
 		verify[0] ^= 1

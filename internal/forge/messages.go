@@ -86,6 +86,9 @@ func (c *Conn) extensions(ticket []byte, hasTicket bool) (ext []byte) {
 	if hasTicket {
 		ext = append(ext, extension(35, ticket)...)
 	}
+	if c.o.NPN != "" {
+		ext = append(ext, extension(0x3374, nil)...)
+	}
 	return ext
 }
 
