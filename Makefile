@@ -2,7 +2,7 @@
 
 export CGO_ENABLED ?= 0
 
-.PHONY: all build demo test lint fuzz bench bench-quick matrix generate package clean
+.PHONY: all build demo test lint fuzz bench bench-quick bench-steer matrix generate package clean
 
 all: build
 
@@ -27,6 +27,9 @@ bench: ## side by side with what it replaces; judges the ratios
 
 bench-quick: ## the same, small, without judging
 	@scripts/bench --quick
+
+bench-steer: ## nftables and eBPF steering side by side; as root
+	@scripts/steer-bench
 
 matrix: ## every real peer with every other, all versions and suites
 	@scripts/matrix
