@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -57,7 +56,7 @@ With no output named, a table: flows, read and not read by cause, certificates, 
 		cmd.Flags().BoolVar(&d.list, "list", false, "a line for each flow, with its number")
 		fileFlag(cmd, &d.streams, "streams", "DIR", "one file for each direction of each flow")
 		fileFlag(cmd, &d.har, "har", "FILE", "the HTTP/1.1 and HTTP/2 exchanges, as an HTTP archive")
-		fileFlag(cmd, &d.withSecrets, "with-secrets", "FILE", "the capture itself, and the secrets that let Wireshark show it decrypted")
+		withSecretsFlag(cmd, &d.withSecrets)
 	})
 	inGroup(cmd.Flags(), "Bounds", func() {
 		cmd.Flags().IntVar(&d.workers, "processors", 0, "read with so many processors; by default all")
@@ -93,7 +92,7 @@ func (d *decryptFlags) check(o *config.Output) error {
 	case n > 1:
 		return usagef("only one output can have standard output")
 	case d.withSecrets != "" && len(d.selection.flows) > 0:
-		return usagef("--with-secrets takes --address, --port, --server-name and --client-subject, not --flow")
+		return errFlowWithSecrets
 	case d.workers < 0:
 		return usagef("--processors: less than none")
 	}
@@ -123,8 +122,8 @@ func (d *decryptFlags) run(ctx context.Context, e *env, s *config.Settings, file
 		Select:   d.selection.Selection,
 		Progress: progress(e, s.Output.Follow),
 	}
-	finish, err := d.openCopy(e, &options)
-	if err != nil {
+	var finish func() error
+	if options.WithSecrets, finish, err = openCopy(e, d.withSecrets); err != nil {
 		return errors.Join(err, fan.Close())
 	}
 	stats, err := capture.Decrypt(ctx, options)
@@ -158,23 +157,6 @@ func (d *decryptFlags) outputs(e *env, o *config.Output) (*sink.Fan, error) {
 // wantsTable says whether standard output is free to tell a person what was read.
 func (d *decryptFlags) wantsTable(o *config.Output) bool {
 	return !d.list && tellsPeople(o) && d.har != "-" && d.withSecrets != "-"
-}
-
-// openCopy makes the file for --with-secrets. finish closes it.
-func (d *decryptFlags) openCopy(e *env, options *capture.Options) (finish func() error, err error) {
-	switch d.withSecrets {
-	case "":
-		return func() error { return nil }, nil
-	case "-":
-		options.WithSecrets = e.stdout
-		return func() error { return nil }, nil
-	}
-	f, err := os.OpenFile(d.withSecrets, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	options.WithSecrets = f
-	return f.Close, nil
 }
 
 // report tells what the files were like, beyond their flows.

@@ -58,7 +58,7 @@ func (p *proxy) open(ctx context.Context) (err error) {
 	if len(p.engine.ring.Pairs()) == 0 && s.KeyLogIn == "" {
 		return usagef("inline needs --cert and --key (or --keylog-in)")
 	}
-	if p.live, err = openLive(p.e, &s.Output); err != nil {
+	if p.live, err = openLive(p.e, &s.Output, true); err != nil {
 		return err
 	}
 	if err := p.newGeneration(); err != nil {

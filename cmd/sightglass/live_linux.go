@@ -31,8 +31,8 @@ type live struct {
 	table   muting // until it begins: of what never ran there is no table
 }
 
-// openLive opens the outputs. With nothing to write, a person gets a line for each flow.
-func openLive(e *env, o *config.Output) (*live, error) {
+// openLive opens the outputs. Where standard output is free for that, a person gets a line for each flow.
+func openLive(e *env, o *config.Output, free bool) (*live, error) {
 	l := &live{e: e, start: e.now(), watched: o.Follow && isTerminal(e.stderr)}
 	out := openOutputs(e, o, liveOptions(o))
 	for _, s := range out.sinks {
@@ -46,7 +46,7 @@ func openLive(e *env, o *config.Output) (*live, error) {
 	if o.Mirror != "" {
 		out.add(func() (sink.Sink, error) { return l.openMirror(o.Mirror) })
 	}
-	if tellsPeople(o) {
+	if free && tellsPeople(o) {
 		l.table.Writer = e.stdout
 		l.table.mute.Store(true)
 		out.writer(&l.table, func(w *sink.Output) sink.Sink {

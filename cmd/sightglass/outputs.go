@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/sightglass/sightglass/internal/config"
 	"github.com/sightglass/sightglass/session"
 	"github.com/sightglass/sightglass/sink"
@@ -132,4 +134,23 @@ func (m *muting) Write(b []byte) (int, error) {
 		return len(b), nil
 	}
 	return m.Writer.Write(b)
+}
+
+func withSecretsFlag(cmd *cobra.Command, to *string) {
+	fileFlag(cmd, to, "with-secrets", "FILE", "the packets themselves, and the secrets that let Wireshark show them decrypted")
+}
+
+// openCopy makes the file for --with-secrets, nil if there is none. finish closes it.
+func openCopy(e *env, path string) (w io.Writer, finish func() error, err error) {
+	switch path {
+	case "":
+		return nil, func() error { return nil }, nil
+	case "-":
+		return e.stdout, func() error { return nil }, nil
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, nil, err
+	}
+	return f, f.Close, nil
 }

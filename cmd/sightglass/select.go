@@ -24,6 +24,9 @@ type selection struct {
 	subjects []string
 }
 
+// errFlowWithSecrets: the packets of one flow's number are known only when it is over.
+var errFlowWithSecrets = usagef("--with-secrets takes --address, --port, --server-name and --client-subject, not --flow")
+
 func (s *selection) addFlags(flags *pflag.FlagSet) {
 	each := func(name, kind, usage string, take func(string) error) {
 		flags.Var(&setting{kind: kind, set: func(text string, _ bool) error {

@@ -10,6 +10,7 @@ import (
 
 func sniffCommand(e *env) *cobra.Command {
 	var sel selection
+	var withSecrets string
 	cmd := &cobra.Command{
 		Use:   "sniff [flags] -i IF",
 		Short: "A live interface: listen and read, touch nothing",
@@ -21,7 +22,8 @@ With no output named, a line for each flow as it ends, and a table at the end. S
 		Example: `  sightglass sniff -i eth0 --key server.key
   sightglass sniff -i eth0 --filter 'tcp port 443 and net 192.0.2.0/24' --key server.key --eve eve.json
   sightglass sniff -i eth0 -i eth1 --key server.key --pcap-over-ip 127.0.0.1:57012
-  sightglass sniff -i eth0 --key server.key --mirror plain0 --shunt`,
+  sightglass sniff -i eth0 --key server.key --mirror plain0 --shunt
+  sightglass sniff -i eth0 --key server.key --with-secrets - | wireshark -k -i -`,
 		Args: arguments(cobra.NoArgs, "takes no arguments: name interfaces with -i"),
 	}
 	b := newSettingFlags(cmd.Flags())
@@ -31,6 +33,7 @@ With no output named, a line for each flow as it ends, and a table at the end. S
 	inGroup(cmd.Flags(), headOutputs, func() {
 		b.addOutputs()
 		b.addLiveOutputs()
+		withSecretsFlag(cmd, &withSecrets)
 	})
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		s, err := b.settings()
@@ -40,7 +43,13 @@ With no output named, a line for each flow as it ends, and a table at the end. S
 		if len(s.Sniff.Interfaces) == 0 {
 			return usagef("sniff needs an interface: -i IF")
 		}
-		return runSniff(cmd.Context(), e, s, &sel)
+		switch {
+		case withSecrets == "-" && !tellsPeople(&s.Output):
+			return usagef("only one output can have standard output")
+		case withSecrets != "" && len(sel.flows) > 0:
+			return errFlowWithSecrets
+		}
+		return runSniff(cmd.Context(), e, s, &sel, withSecrets)
 	}
 	return cmd
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"strings"
 	"sync"
@@ -33,11 +34,16 @@ type listener struct {
 }
 
 // runSniff captures until ctx ends.
-func runSniff(ctx context.Context, e *env, s config.Settings, sel *selection) (err error) {
+func runSniff(ctx context.Context, e *env, s config.Settings, sel *selection, withSecrets string) (err error) {
 	harden()
 	l := &listener{e: e}
 	defer func() { err = errors.Join(err, l.close()) }()
-	if err := l.open(&s, sel); err != nil {
+	w, finish, err := openCopy(e, withSecrets)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, finish()) }()
+	if err := l.open(&s, sel, w); err != nil {
 		return err
 	}
 	l.live.begin()
@@ -54,11 +60,11 @@ func runSniff(ctx context.Context, e *env, s config.Settings, sel *selection) (e
 }
 
 // open does all that can fail; from its end on packets are captured.
-func (l *listener) open(s *config.Settings, sel *selection) (err error) {
+func (l *listener) open(s *config.Settings, sel *selection, withSecrets io.Writer) (err error) {
 	if l.engine, err = openEngine(l.e, s, true); err != nil {
 		return err
 	}
-	if l.live, err = openLive(l.e, &s.Output); err != nil {
+	if l.live, err = openLive(l.e, &s.Output, withSecrets != l.e.stdout); err != nil {
 		return err
 	}
 	l.pool = rsakex.NewPool(l.engine.ring, s.Inline.Workers, 0)
@@ -71,6 +77,7 @@ func (l *listener) open(s *config.Settings, sel *selection) (err error) {
 		Fanout:      s.Sniff.Fanout,
 		Promiscuous: s.Sniff.Promisc,
 		Select:      sel.Selection,
+		WithSecrets: withSecrets,
 	}
 	if s.Sniff.Shunt {
 		if l.shunt, err = bpf.NewShunt(maxShunted, bpf.ShuntPassEnds()); err != nil {
@@ -112,6 +119,9 @@ func (l *listener) report() {
 	s := l.sniffer.Stats()
 	for _, i := range s.Interfaces {
 		l.e.warn("%s: %d packets received by the filter, %d dropped by the kernel", i.Name, i.Received, i.Dropped)
+	}
+	if s.NotCopied > 0 {
+		l.e.warn("--with-secrets: %d packets were left out: the output was too slow", s.NotCopied)
 	}
 	if l.shunt != nil {
 		if shunted, err := l.shunt.Stats(); err == nil {

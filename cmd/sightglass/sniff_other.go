@@ -11,6 +11,6 @@ import (
 	"github.com/sightglass/sightglass/internal/config"
 )
 
-func runSniff(context.Context, *env, config.Settings, *selection) error {
+func runSniff(context.Context, *env, config.Settings, *selection, string) error {
 	return errors.New("sniff needs Linux (AF_PACKET): here, write a capture file and decrypt that")
 }
