@@ -69,7 +69,7 @@ func openTransparent(ctx context.Context, e *env, in *config.Inline) (way, error
 		}
 		return c, nil
 	}
-	if w.steering, err = tproxy.Setup(steeringConfig(in, listeners)); err != nil {
+	if w.steering, err = tproxy.Setup(steeringConfig(e, in, listeners)); err != nil {
 		return way{}, errors.Join(err, w.close())
 	}
 	for _, warning := range w.steering.Warnings() {
@@ -88,13 +88,14 @@ var (
 	}
 )
 
-func steeringConfig(in *config.Inline, listeners []net.Listener) tproxy.Config {
+func steeringConfig(e *env, in *config.Inline, listeners []net.Listener) tproxy.Config {
 	return tproxy.Config{
 		Interfaces: in.Interfaces,
 		Rules:      steeringRules(in),
 		WhenDown:   whenDowns[in.WhenDown],
 		Way:        steerWays[in.Steer],
 		Listeners:  listeners,
+		OnError:    func(err error) { e.warn("steering: %s", oneLine(err)) },
 	}
 }
 
@@ -111,6 +112,9 @@ func steeringRules(in *config.Inline) tproxy.Rules {
 func (w *way) reload(in *config.Inline) error {
 	if w.steering == nil {
 		return nil
+	}
+	if err := in.CheckRun(); err != nil {
+		return err // no ports are not any port
 	}
 	return w.steering.SetRules(steeringRules(in))
 }
