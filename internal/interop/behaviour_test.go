@@ -84,8 +84,8 @@ func TestBehaviour(t *testing.T) {
 				if side.want != nil && !bytes.Equal(r.said(f, side.name), side.want) {
 					t.Errorf("%v read as %q, want %q", side.name, r.said(f, side.name), side.want)
 				}
-				if !bytes.Equal(client[side.name].Payload, server[side.name].Payload) {
-					t.Errorf("%v: not the same on both legs", side.name)
+				if err := sameStream(side.name, client, server); err != nil {
+					t.Error(err)
 				}
 			}
 			if i == 0 {

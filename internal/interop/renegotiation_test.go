@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sightglass/sightglass/handshake"
+	"github.com/sightglass/sightglass/internal/nettest"
 )
 
 // renegotiation is a connection with a second handshake in it.
@@ -94,13 +95,9 @@ func TestRenegotiation(t *testing.T) {
 			}
 			wellRead(t, f, c.mutual)
 			read(t, r, f, done[i])
-			for _, name := range []string{"client", "server"} {
-				key := f.name()
-				if name == "server" {
-					key = key.Reverse()
-				}
-				if client[key] == nil || server[key] == nil || string(client[key].Payload) != string(server[key].Payload) {
-					t.Errorf("what the %s sent is not the same on both legs", name)
+			for _, name := range []nettest.StreamKey{f.name(), f.name().Reverse()} {
+				if err := sameStream(name, client, server); err != nil {
+					t.Error(err)
 				}
 			}
 		})

@@ -21,7 +21,7 @@ type seen map[nettest.StreamKey]string
 // plaintext has tshark read the pcapng file of plaintext.
 func (s *sharks) plaintext(ctx context.Context) seen {
 	s.l.t.Helper()
-	return s.ask(ctx, s.b.pcapng, "http", "-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE")
+	return s.ask(ctx, s.b.pcapng, "http", seen.complain, "-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE")
 }
 
 // opened has tshark open the packets of the client's leg with the key log.
@@ -30,11 +30,12 @@ func (s *sharks) opened(ctx context.Context) seen {
 	path := s.l.path("wire.pcap")
 	must(s.l.t, os.WriteFile(path, nettest.Pcap(s.frames), 0o644))
 	// Inside TLS it does not see that the connection's end is a body's.
-	return s.ask(ctx, path, "tls", "-o", "tls.keylog_file:"+s.b.keylog, "-o", "http.desegment_body:FALSE")
+	return s.ask(ctx, path, "tls", nil, "-o", "tls.keylog_file:"+s.b.keylog, "-o", "http.desegment_body:FALSE")
 }
 
-// ask has tshark read a capture whose server ports bear the given protocol.
-func (s *sharks) ask(ctx context.Context, file, protocol string, args ...string) seen {
+// ask has tshark read a capture whose server ports bear the given protocol. What TCP did is looked at
+// by also, unless that is nil.
+func (s *sharks) ask(ctx context.Context, file, protocol string, also func(seen, nettest.StreamKey, []string), args ...string) seen {
 	s.l.t.Helper()
 	for port := 8001; port <= 8000+int(s.l.ports.Load()); port++ {
 		args = append(args, "-d", fmt.Sprintf("tcp.port==%d,%s", port, protocol))
@@ -50,12 +51,12 @@ func (s *sharks) ask(ctx context.Context, file, protocol string, args ...string)
 	}
 	all := seen{}
 	for line := range strings.Lines(p.stdout.String()) {
-		all.add(strings.Split(strings.TrimSuffix(line, "\n"), ";"))
+		all.add(strings.Split(strings.TrimSuffix(line, "\n"), ";"), also)
 	}
 	return all
 }
 
-func (s seen) add(fields []string) {
+func (s seen) add(fields []string, also func(seen, nettest.StreamKey, []string)) {
 	if len(fields) != 10 {
 		return
 	}
@@ -66,6 +67,13 @@ func (s seen) add(fields []string) {
 	}
 	key := nettest.StreamKey{From: from, To: to}
 	s[key] += fields[6] + fields[7]
+	if also != nil {
+		also(s, key, fields)
+	}
+}
+
+// complain notes what is not well-formed about TCP.
+func (s seen) complain(key nettest.StreamKey, fields []string) {
 	for _, word := range []string{"alformed", "hecksum", "not captured", "unseen", "etransmission", "ut-Of-Order"} {
 		if strings.Contains(fields[8], word) {
 			s[key] += " (" + fields[8] + ")"
