@@ -23,7 +23,7 @@ import (
 
 // program is the command in this process, with what it says kept.
 type program struct {
-	t      *testing.T
+	t      testing.TB
 	cancel context.CancelFunc
 	status chan int
 	stdout said
