@@ -51,7 +51,7 @@ func startSightglass(b *bench) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c, b.listening(c, 15443)
+	return c, c.says(b.ctx, "transparent on")
 }
 
 // ports are those of a way.
@@ -59,7 +59,7 @@ func ports(way int) string { return fmt.Sprintf("%d-%d", port(way, 0), port(way,
 
 // listening waits until a box takes connections.
 func (b *bench) listening(c *child, port uint16) error {
-	ctx, stop := context.WithTimeout(b.ctx, 10*time.Second)
+	ctx, stop := context.WithTimeout(b.ctx, startBound)
 	defer stop()
 	go func() {
 		select {
@@ -71,8 +71,6 @@ func (b *bench) listening(c *child, port uint16) error {
 	if err := b.lab.Box.WaitListening(ctx, port); err != nil {
 		return c.wrap(err)
 	}
-	// The rules that lead to the listener come after it, and nothing tells of them.
-	time.Sleep(300 * time.Millisecond)
 	return c.alive()
 }
 

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -71,10 +72,18 @@ func start(n *nettest.Namespace, bound time.Duration, cmd *exec.Cmd) (*child, er
 	return c, nil
 }
 
-// stop ends the process in order.
+// stopGrace is how long a process may take to write what it has to say, on a machine that is busy.
+const stopGrace = 20 * time.Second
+
+// stop ends the process in order, or by force.
 func (c *child) stop() {
 	if c == nil {
 		return
+	}
+	_ = c.proc.Signal(syscall.SIGTERM) // it may have ended
+	select {
+	case <-c.proc.Done():
+	case <-time.After(stopGrace):
 	}
 	c.proc.Stop()
 	c.timer.Stop()
@@ -93,6 +102,27 @@ func (c *child) wrap(err error) error {
 	}
 	return fmt.Errorf("%s: %w\n%s", c.name, err, c.said.String())
 }
+
+// says waits until the process has said something that contains text.
+func (c *child) says(ctx context.Context, text string) error {
+	ctx, stop := context.WithTimeout(ctx, startBound)
+	defer stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !strings.Contains(c.said.String(), text) {
+		select {
+		case <-c.proc.Done():
+			return c.alive()
+		case <-ctx.Done():
+			return c.wrap(fmt.Errorf("it did not say %q: %w", text, ctx.Err()))
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// startBound is how long a process may take until it is ready.
+const startBound = 20 * time.Second
 
 // alive says so, or what the process said last.
 func (c *child) alive() error {

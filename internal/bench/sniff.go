@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strings"
 	"syscall"
 	"time"
 
@@ -211,18 +210,9 @@ func (b *bench) startSniffer(s *sniffer) (c *child, out string, err error) {
 	if c, err = start(b.lab.Box, boxLife, cmd); err != nil {
 		return nil, out, err
 	}
-	for range 500 {
-		if s.ready != "" && strings.Contains(c.said.String(), s.ready) {
-			break
-		}
-		if err := c.alive(); err != nil {
-			return nil, out, err
-		}
-		time.Sleep(20 * time.Millisecond)
-		if s.ready == "" {
-			time.Sleep(time.Second) // it says nothing
-			break
-		}
+	if s.ready == "" {
+		time.Sleep(size(b, 2*time.Second, time.Second)) // it does not say when it is
+		return c, out, c.alive()
 	}
-	return c, out, nil
+	return c, out, c.says(b.ctx, s.ready)
 }
