@@ -94,9 +94,9 @@ func (d *direction) step() (session.Verdict, state) {
 	return d.relay(buf.b[:n])
 }
 
-// failed ends the flow because the leg on a side failed.
+// failed ends the flow because the leg on a side failed, unless that is because the flow was closed.
 func (d *direction) failed(side handshake.Side, err error) (session.Verdict, state) {
-	if err != nil && !closedByUs(err) {
+	if err != nil {
 		d.flow.broke(side, err)
 	}
 	return session.Undecided, over

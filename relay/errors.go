@@ -28,9 +28,6 @@ func peerBroke(err error) bool {
 // poked reports whether a read ended because its deadline was moved.
 func poked(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
-// closedByUs reports whether a leg failed only because the flow was closed.
-func closedByUs(err error) bool { return errors.Is(err, net.ErrClosed) }
-
 // opError makes err a *net.OpError that names the connection, unless it is one.
 func opError(c any, op string, err error) error {
 	var already *net.OpError

@@ -4,71 +4,74 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"syscall"
-	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/sightglass/sightglass/relay/sock"
 )
 
-// keepAlive is after how long without a byte a peer is asked whether it is still there.
-const keepAlive = 2 * time.Minute
-
-// Listen opens a listener for Serve. What its connections need is set on it once, and inherited.
+// Listen opens a listener for Serve, on an address such as "[::]:443".
 func Listen(ctx context.Context, address string) (net.Listener, error) {
-	return ListenControl(ctx, "tcp", address, nil)
-}
-
-// ListenControl is Listen with more to be done to the socket before it is bound; control may be nil.
-func ListenControl(ctx context.Context, network, address string, control func(fd int) error) (net.Listener, error) {
-	lc := net.ListenConfig{
-		KeepAlive: -1,
-		Control: func(_, _ string, c syscall.RawConn) error {
-			var inner error
-			err := c.Control(func(fd uintptr) {
-				if inner = SetKeepAlive(int(fd)); inner == nil && control != nil {
-					inner = control(int(fd))
-				}
-			})
-			if err != nil {
-				return err
-			}
-			return inner
-		},
-	}
-	ln, err := lc.Listen(ctx, network, address)
+	ln, err := sock.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("opening a listener: %w", err)
 	}
 	return ln, nil
 }
 
-// SetKeepAlive has the kernel find out when the peer of a socket has vanished.
-func SetKeepAlive(fd int) error {
-	for _, o := range []struct{ level, name, value int }{
-		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(keepAlive / time.Second)},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
-	} {
-		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
-			return os.NewSyscallError("setsockopt", err)
+// Fixed returns a Dialer that connects to one upstream, HOST:PORT, whatever the client dialled, from
+// an address of the box. A host name is looked up for each connection, and its addresses are tried in
+// turn.
+func Fixed(upstream string) Dialer {
+	numeric, err := netip.ParseAddrPort(upstream)
+	if err == nil {
+		return func(ctx context.Context, _, _ netip.AddrPort) (Conn, error) {
+			return dial(ctx, numeric)
 		}
 	}
-	return nil
-}
-
-// Fixed returns a Dialer that connects to one upstream, HOST:PORT, whatever the client dialled, from
-// an address of the box. A host name is looked up for each connection.
-func Fixed(upstream string) Dialer {
-	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: keepAlive}}
 	return func(ctx context.Context, _, _ netip.AddrPort) (Conn, error) {
-		c, err := d.DialContext(ctx, "tcp", upstream)
+		addrs, err := lookUp(ctx, upstream)
 		if err != nil {
 			return nil, err
 		}
-		return c.(*net.TCPConn), nil
+		var errs []error
+		for _, a := range addrs {
+			c, err := dial(ctx, a)
+			if err == nil {
+				return c, nil
+			}
+			errs = append(errs, err)
+		}
+		return nil, errors.Join(errs...)
 	}
+}
+
+func dial(ctx context.Context, to netip.AddrPort) (Conn, error) {
+	c, err := sock.Dial(ctx, netip.AddrPort{}, to)
+	if err != nil {
+		return nil, err // not a Conn that holds a nil
+	}
+	return c, nil
+}
+
+func lookUp(ctx context.Context, upstream string) ([]netip.AddrPort, error) {
+	host, service, err := net.SplitHostPort(upstream)
+	if err != nil {
+		return nil, err
+	}
+	port, err := net.DefaultResolver.LookupPort(ctx, "tcp", service)
+	if err != nil {
+		return nil, err
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, err
+	}
+	var all []netip.AddrPort
+	for _, ip := range ips {
+		all = append(all, netip.AddrPortFrom(ip.Unmap(), uint16(port)))
+	}
+	return all, nil
 }

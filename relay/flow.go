@@ -76,7 +76,7 @@ func (f *flow) open() bool {
 		return false
 	}
 	if remote := addrPort(server.RemoteAddr()); remote.IsValid() {
-		f.info.Server = remote
+		f.info.Server = remote // a fixed upstream is not what the client dialled
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -142,7 +142,9 @@ func (f *flow) await() {
 	}
 	f.mu.Unlock()
 	if fresh {
-		secret.Then(f.resume)
+		// Not on the goroutine that settles it: that works for all flows, and may be made to wait for
+		// more urgent threads, which would wait for this flow's lock then.
+		secret.Then(func() { go f.resume() })
 	}
 }
 

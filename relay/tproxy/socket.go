@@ -10,13 +10,10 @@ import (
 	"net/netip"
 	"os"
 	"sync/atomic"
-	"syscall"
 
+	"github.com/sightglass/sightglass/relay/sock"
 	"golang.org/x/sys/unix"
 )
-
-// keepAliveIdle is after how many seconds without a byte a peer is asked whether it is still there.
-const keepAliveIdle = 120
 
 // ErrPrivilege is in every error that says that CAP_NET_ADMIN is missing.
 var ErrPrivilege = errors.New("CAP_NET_ADMIN is missing: run as root, or give the program the capability")
@@ -24,60 +21,25 @@ var ErrPrivilege = errors.New("CAP_NET_ADMIN is missing: run as root, or give th
 // ErrDirect says that a client connected to the listener itself, not to a server through this host.
 var ErrDirect = errors.New("the client connected to the listener itself")
 
-// option is a socket option with an integer value.
-type option struct{ level, name, value int }
-
-func (o option) set(fd int) error {
-	err := unix.SetsockoptInt(fd, o.level, o.name, o.value)
-	if errors.Is(err, unix.EPERM) {
-		return fmt.Errorf("making a socket transparent: %w", ErrPrivilege)
-	}
-	return os.NewSyscallError("setsockopt", err)
-}
-
-// control sets options on a socket that is being made.
-func control(options ...option) func(_, _ string, c syscall.RawConn) error {
-	return func(_, _ string, c syscall.RawConn) error {
-		var inner error
-		err := c.Control(func(fd uintptr) {
-			for _, o := range options {
-				if inner = o.set(int(fd)); inner != nil {
-					return
-				}
-			}
-		})
-		return errors.Join(err, inner)
-	}
-}
-
 // transparent lets a socket have an address that is not the host's. On an IPv6 socket the one option
 // does for both families: the kernel has one flag.
-var transparent = option{unix.SOL_IP, unix.IP_TRANSPARENT, 1}
+var transparent = sock.Option{Level: unix.SOL_IP, Name: unix.IP_TRANSPARENT, Value: 1}
 
 // Listen opens n listeners on one address, between which the kernel spreads the connections. An
 // address such as "[::]:15443" takes both families; port 0 chooses one that is free.
 func Listen(ctx context.Context, address string, n int) ([]net.Listener, error) {
-	options := []option{
-		transparent,
-		// Connections inherit these: set once, they cost nothing for each.
-		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, keepAliveIdle},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
-		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
-	}
+	options := []sock.Option{transparent}
 	if n > 1 {
-		options = append(options, option{unix.SOL_SOCKET, unix.SO_REUSEPORT, 1})
+		options = append(options, sock.Option{Level: unix.SOL_SOCKET, Name: unix.SO_REUSEPORT, Value: 1})
 	}
-	lc := net.ListenConfig{KeepAlive: -1, Control: control(options...)}
-	lc.SetMultipathTCP(false) // steering is to a socket of TCP itself
 	var all []net.Listener
 	for len(all) < max(n, 1) {
-		ln, err := lc.Listen(ctx, "tcp", address)
+		ln, err := sock.Listen(ctx, "tcp", address, options...)
 		if err != nil {
 			for _, open := range all {
 				_ = open.Close()
 			}
-			return nil, fmt.Errorf("opening a transparent listener: %w", err)
+			return nil, fmt.Errorf("opening a transparent listener: %w", privilege(err))
 		}
 		all = append(all, ln)
 		address = ln.Addr().String() // the port that was chosen
@@ -102,7 +64,7 @@ func (d *Dialer) PortTaken() uint64 { return d.taken.Load() }
 
 // Dial connects to target from the client's own address and port, or from another port of its
 // address where that one is taken: the pair is still in use, or was until a moment ago.
-func (d *Dialer) Dial(ctx context.Context, client, target netip.AddrPort) (*net.TCPConn, error) {
+func (d *Dialer) Dial(ctx context.Context, client, target netip.AddrPort) (*sock.Conn, error) {
 	if target.Port() == d.Port && isLocal(target.Addr()) {
 		return nil, fmt.Errorf("%v to %v: %w", client, target, ErrDirect)
 	}
@@ -114,26 +76,29 @@ func (d *Dialer) Dial(ctx context.Context, client, target netip.AddrPort) (*net.
 	return c, err
 }
 
-func (d *Dialer) dialFrom(ctx context.Context, local, target netip.AddrPort) (*net.TCPConn, error) {
-	options := []option{transparent}
+func (d *Dialer) dialFrom(ctx context.Context, local, target netip.AddrPort) (*sock.Conn, error) {
+	options := []sock.Option{transparent, {Level: unix.SOL_SOCKET, Name: unix.SO_REUSEADDR, Value: 1}}
 	if local.Port() == 0 {
 		// The port is chosen when both ends are known, so all are free that no other pair has.
-		options = append(options, option{unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1})
+		options = append(options, sock.Option{Level: unix.SOL_IP, Name: unix.IP_BIND_ADDRESS_NO_PORT, Value: 1})
 	}
 	if d.Mark != 0 {
-		options = append(options, option{unix.SOL_SOCKET, unix.SO_MARK, int(d.Mark)})
+		options = append(options, sock.Option{Level: unix.SOL_SOCKET, Name: unix.SO_MARK, Value: int(d.Mark)})
 	}
-	options = append(options,
-		option{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1},
-		option{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-		option{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, keepAliveIdle},
-		option{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15})
-	nd := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(local), KeepAlive: -1, Control: control(options...)}
-	c, err := nd.DialContext(ctx, "tcp", target.String())
+	c, err := sock.Dial(ctx, local, target, options...)
 	if err != nil {
-		return nil, err
+		return nil, privilege(err)
 	}
-	return c.(*net.TCPConn), nil
+	return c, nil
+}
+
+// privilege says what is missing where the kernel only says that an option is not permitted.
+func privilege(err error) error {
+	var call *os.SyscallError
+	if errors.As(err, &call) && call.Syscall == "setsockopt" && errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("making a socket transparent: %w", ErrPrivilege)
+	}
+	return err
 }
 
 // isLocal reports whether an address is this host's own.
