@@ -47,6 +47,12 @@ func (n *Namespace) SetMTU(name string, mtu int) error {
 	return n.onLink(name, "setting the MTU of", func(l netlink.Link) error { return n.nl.LinkSetMTU(l, mtu) })
 }
 
+// SetSegments bounds how many TCP segments an interface is given as one packet; 1 keeps packets as small
+// as they are on a wire.
+func (n *Namespace) SetSegments(name string, most int) error {
+	return n.onLink(name, "bounding the segments of", func(l netlink.Link) error { return n.nl.LinkSetGSOMaxSegs(l, most) })
+}
+
 // Remove removes an interface, and so the cable it ends.
 func (n *Namespace) Remove(name string) error {
 	return n.onLink(name, "removing", n.nl.LinkDel)
