@@ -297,8 +297,8 @@ func sameOnBothLegs(t testing.TB, client, server map[nettest.StreamKey]*nettest.
 	}
 }
 
-// sameStream compares one stream. What was sent to a peer that has reset the connection need not be
-// passed on any more.
+// sameStream compares one stream. When a peer has reset the connection, the end of what it sent and of
+// what it was sent need not be passed on any more.
 func sameStream(name nettest.StreamKey, client, server map[nettest.StreamKey]*nettest.Stream) error {
 	if client[name] == nil || server[name] == nil {
 		return fmt.Errorf("%v is on one leg only", name)
@@ -308,7 +308,8 @@ func sameStream(name nettest.StreamKey, client, server map[nettest.StreamKey]*ne
 		from, to = server, client
 	}
 	sent, passed := from[name].Payload, to[name].Payload
-	if back := to[name.Reverse()]; back != nil && back.RST && bytes.HasPrefix(sent, passed) {
+	back := to[name.Reverse()]
+	if reset := from[name].RST || back != nil && back.RST; reset && bytes.HasPrefix(sent, passed) {
 		return nil
 	}
 	if !bytes.Equal(sent, passed) {
