@@ -4,6 +4,7 @@ package rsakex
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"testing"
 
 	"github.com/sightglass/sightglass/handshake"
@@ -163,4 +164,28 @@ func FuzzExpandKeys(f *testing.F) {
 			t.Fatal("the parts share their capacity")
 		}
 	})
+}
+
+// TestShortWay: the PRF with SHA-256 has a way of its own, which gives what the general one does.
+func TestShortWay(t *testing.T) {
+	for _, n := range []int{0, 1, 12, 32, 33, 64, 104, 200} {
+		for _, secret := range [][]byte{nil, bytes.Repeat([]byte{1}, 48), bytes.Repeat([]byte{2}, 64), bytes.Repeat([]byte{3}, 65), bytes.Repeat([]byte{4}, 300)} {
+			for _, seed := range [][][]byte{nil, {bytes.Repeat([]byte{5}, 32), bytes.Repeat([]byte{6}, 32)}, {bytes.Repeat([]byte{7}, 300)}} {
+				got, want := make([]byte, n), make([]byte, n)
+				pSHA256(got, secret, "a label", seed...)
+				pHash(want, sha256.New, secret, "a label", seed)
+				if !bytes.Equal(got, want) {
+					t.Errorf("%d bytes, secret of %d, seed %d: %x, want %x", n, len(secret), len(seed), got, want)
+				}
+			}
+		}
+	}
+}
+
+func BenchmarkMasterSecret(b *testing.B) {
+	var client, server handshake.Random
+	premaster := make([]byte, premasterLen)
+	for b.Loop() {
+		MasterSecret(handshake.TLS12, handshake.SHA256, premaster, client, server)
+	}
 }
