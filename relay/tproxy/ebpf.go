@@ -218,7 +218,7 @@ func (p *programs) Stats() (Stats, error) {
 	if err != nil {
 		return Stats{}, err
 	}
-	st := Stats{Caught: s.New.Packets + s.Cookies.Packets, Established: s.Established.Packets}
+	st := Stats{Caught: s.New.Packets + s.Cookies.Packets, Established: s.Established.Packets + s.ICMP.Packets}
 	if p.cfg.WhenDown == Drop {
 		st.Dropped = s.NoListener.Packets
 	}
