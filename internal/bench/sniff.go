@@ -53,7 +53,7 @@ func (b *bench) sniff() error {
 	}
 	defer func() { _ = b.lab.segments("65535") }()
 	rates := map[*sniffer]float64{}
-	for _, s := range []*sniffer{tsharkSniffer, sightglassSniffer, ssldumpSniffer} {
+	for _, s := range []*sniffer{sightglassSniffer, ssldumpSniffer, tsharkSniffer} {
 		rate, err := b.highest(s)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
