@@ -49,14 +49,10 @@ func (s *Session) start(d *direction, b []byte) bool {
 		return true
 	}
 	d.started = true
-	f := &s.flow
 	switch {
 	case match == handshake.No:
 		return true
-	case !s.cfg.Inline && s.missing():
-		s.fail(PacketLoss, "the ClientHello was not captured")
-	case !s.cfg.Inline && f.NoSYN:
-		s.fail(Midstream, "the capture starts after the ClientHello")
+	case s.withoutHello():
 	case d.side == handshake.Server:
 		d.mode = modeRecords
 	default:
@@ -99,11 +95,16 @@ func (s *Session) clearData(d *direction, b []byte) []byte {
 		return nil
 	}
 	limit := s.prologueLimit()
-	n := min(len(b), limit-s.prologue)
+	n, records := min(len(b), limit-s.prologue), false
+	if !s.cfg.Inline && (s.flow.NoSYN || s.missing()) {
+		n, records = d.amid.find(b[:n])
+	}
 	d.pos += uint64(n)
 	s.plainData(d.side, b[:n])
 	if s.prologue += n; s.prologue == limit {
 		s.notTLS("no ClientHello came")
+	} else if records {
+		s.withoutHello()
 	}
 	return b[n:]
 }

@@ -42,7 +42,7 @@ type direction struct {
 	// After a hole.
 	lost    uint64 // bytes lost since the last gap was shown
 	missing uint64 // bytes lost since the beginning of the records
-	amid    bool   // the next handshake fragment may begin amid a message
+	inside  bool   // the next handshake fragment may begin inside a message
 	skip    int    // bytes of a damaged record still to come
 	tail    []byte // the last of them so far
 	need    int    // bytes that the search waits for
@@ -51,6 +51,7 @@ type direction struct {
 	work    int64  // bytes that may still be decrypted on trial
 	allowed uint64 // bytes that had come when work was last added
 
+	amid    amid
 	started bool // enough came to tell whether the stream begins with a record
 }
 

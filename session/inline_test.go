@@ -278,7 +278,17 @@ func (k *slowKeys) answer() {
 
 // However late the private key answers, the same is read, and nothing waits for it on the wire.
 func TestSlowKey(t *testing.T) {
-	c := forge.New(withClient(options(handshake.TLS12, rsaAES128GCM)))
+	ticket := withClient(options(handshake.TLS12, rsaAES128GCM))
+	ticket.Ticket, ticket.EMS = []byte("a ticket"), true
+	for name, o := range map[string]forge.Options{
+		"gcm": ticket, "cbc": options(handshake.TLS10, rsaAES128SHA), "ssl3": withClient(options(handshake.SSL30, rsaRC4SHA)),
+	} {
+		t.Run(name, func(t *testing.T) { slowKey(t, o) })
+	}
+}
+
+func slowKey(t *testing.T, o forge.Options) {
+	c := forge.New(o)
 	request, response := exchange(c)
 	var want string
 	for after := 0; after <= len(c.Segments); after++ {
@@ -295,9 +305,13 @@ func TestSlowKey(t *testing.T) {
 		}
 		b.CloseSide(handshake.Client, testStart)
 		b.resume(keys)
-		wantRead(t, b.finish())
+		f := b.finish()
+		wantRead(t, f)
 		b.wantPlain(t, handshake.Client, request)
 		b.wantPlain(t, handshake.Server, response)
+		if f.ClientProven != (o.ClientKey != nil) {
+			t.Errorf("proven %v", f.ClientProven)
+		}
 		if after == 0 {
 			want = b.story()
 		} else if got := b.story(); got != want {
@@ -419,4 +433,58 @@ func TestBadPaddingLooksLikeGood(t *testing.T) {
 	if all[0] != all[1] {
 		t.Errorf("good padding: %+v\nbad padding: %+v", all[0], all[1])
 	}
+}
+
+// Sessions are resumed through the box by ID and by ticket, also inside a connection.
+func TestResumptionInline(t *testing.T) {
+	for _, v := range []handshake.Version{handshake.SSL30, handshake.TLS10, handshake.TLS12} {
+		for _, byTicket := range []bool{false, true} {
+			for _, inside := range []bool{false, true} {
+				o := withClient(options(v, rsaAES128SHA))
+				o.SessionID = bytes.Repeat([]byte{3}, 32)
+				if byTicket {
+					o.Ticket = []byte("a ticket")
+				}
+				c := forge.New(o)
+				want, _ := exchange(c)
+				b := newBox(t, nil)
+				o.Resume, o.Ticket = c.State(byTicket), nil
+				if inside {
+					c.Handshake(o)
+				} else {
+					b.play(c.Segments, whole)
+					b.finish()
+					b = &box{t: t, rig: b.next()}
+					c, want = forge.New(o), nil
+				}
+				request, _ := exchange(c)
+				if !b.play(c.Segments, whole) {
+					t.Fatalf("%v, ticket %v, inside %v: refused: %+v", v, byTicket, inside, b.Flow())
+				}
+				f := b.finish()
+				wantRead(t, f)
+				b.wantPlain(t, handshake.Client, append(want, request...))
+				if f.Resumed == ResumedNot || !f.ClientProven {
+					t.Errorf("%v, ticket %v, inside %v: resumed %v, proven %v", v, byTicket, inside, f.Resumed, f.ClientProven)
+				}
+				if b.sent[handshake.Server].Len() != len(c.Bytes(handshake.Server)) {
+					t.Error("not all was relayed")
+				}
+			}
+		}
+	}
+}
+
+// A renegotiation may resume nothing that was begun out of sight.
+func TestUnknownSessionInside(t *testing.T) {
+	o := options(handshake.TLS12, rsaAES128GCM)
+	o.SessionID = []byte{1, 2, 3}
+	out := forge.New(o)
+	o.SessionID = nil
+	c := forge.New(o)
+	exchange(c)
+	may := len(c.Bytes(handshake.Server))
+	o.Resume = out.State(false)
+	c.Handshake(o)
+	attack{c, may, SessionUnknown}.fails(t, false)
 }

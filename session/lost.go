@@ -37,7 +37,7 @@ func (s *Session) Gap(side handshake.Side, t time.Time, n int) {
 	case modeClear, modePlain:
 		s.flushClear(d)
 		d.pos += uint64(n)
-		d.started = false
+		d.started, d.amid = false, amid{}
 		s.gapEvent(side, n)
 	case modeRecords, modeHunt:
 		if s.blocked() {
@@ -56,7 +56,7 @@ func (s *Session) lostInRecords(d *direction, n int) {
 		s.neg.broken = true
 	}
 	d.messages.Reset()
-	d.amid = true
+	d.inside = true
 	s.allow(d)
 	d.missing += uint64(n)
 	d.lost += uint64(n)

@@ -159,9 +159,10 @@ func loseRecords(t *testing.T, o forge.Options, n int) {
 		c.Send(handshake.Server, fmt.Appendf(nil, "answer %d", i))
 	}
 	all = records(c.Segments)
+	g := newRig(t, remembering)
 	for i := 2; i+n <= len(all); i++ { // not the hellos
 		for _, from := range []int{0, 1 + 2*(i%2), 5} {
-			g := newRig(t, nil)
+			g = g.next()
 			for k, r := range all {
 				switch {
 				case k < i || k >= i+n:

@@ -132,10 +132,10 @@ func (s *Session) content(d *direction, typ handshake.ContentType, b []byte) {
 }
 
 func (s *Session) handshakeContent(d *direction, b []byte) {
-	if d.amid && !startsMessage(b) {
-		return // the end of a message that began in a hole
+	if d.inside && !startsMessage(b) {
+		return // the end of a message that was begun in a hole
 	}
-	d.amid = false
+	d.inside = false
 	d.messages.Push(b)
 	for d.mode != modeOff && d.mode != modeRest {
 		m, ok, err := d.messages.Next()

@@ -183,3 +183,21 @@ func (g *rig) wantPlain(t *testing.T, side handshake.Side, want []byte) {
 		t.Fatalf("plaintext of the %v: %d bytes %.80q, want %d bytes %.80q", side, len(got), got, len(want), want)
 	}
 }
+
+// memory opens each premaster secret once, for tests that play one connection many times.
+type memory struct {
+	local *rsakex.Local
+	known map[string]*rsakex.Secret
+}
+
+func remembering(c *Config) {
+	c.Keys = &memory{rsakex.NewLocal(c.Ring), make(map[string]*rsakex.Secret)}
+}
+
+func (m *memory) MasterSecret(q rsakex.Request) *rsakex.Secret {
+	name := fmt.Sprintf("%x %x %x", q.EncryptedPremaster, q.Client, q.SessionHash)
+	if m.known[name] == nil {
+		m.known[name] = m.local.MasterSecret(q)
+	}
+	return m.known[name]
+}
