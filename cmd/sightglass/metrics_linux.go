@@ -3,7 +3,9 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,7 +43,7 @@ func (p *proxy) status() string {
 		return text
 	}
 	text += fmt.Sprintf("; steered %d packets to the listener, %d to connections, dropped %d", st.Caught, st.Established, st.Dropped)
-	for _, r := range st.Rules {
+	for _, r := range busiest(st.Rules, 4) {
 		text += fmt.Sprintf("; %v: %d", r.Rule, r.Connections)
 	}
 	return text
@@ -74,12 +76,21 @@ func (p *proxy) figures() []sink.Counter {
 			counters = append(counters, sink.Counter{Name: "sightglass.steering.caught", Value: st.Caught},
 				sink.Counter{Name: "sightglass.steering.established", Value: st.Established},
 				sink.Counter{Name: "sightglass.steering.dropped", Value: st.Dropped})
-			for _, r := range st.Rules {
+			for _, r := range busiest(st.Rules, 100) {
 				counters = append(counters, sink.Counter{Name: "sightglass.steering.rules." + dotless.Replace(r.Rule.String()), Value: r.Connections})
 			}
 		}
 	}
 	return counters
+}
+
+// busiest returns the rules with the most connections where there are more than most of them.
+func busiest(rules []tproxy.RuleStats, most int) []tproxy.RuleStats {
+	if len(rules) <= most {
+		return rules
+	}
+	sorted := slices.SortedStableFunc(slices.Values(rules), func(a, b tproxy.RuleStats) int { return cmp.Compare(b.Connections, a.Connections) })
+	return sorted[:most]
 }
 
 // dotless keeps the names of rules from nesting: dots do in EVE's stats.

@@ -130,8 +130,12 @@ func (w *way) report(e *env) {
 		return
 	}
 	e.warn("steering by %s: %d packets to the listener, %d to connections, %d dropped", w.steering.Kind(), s.Caught, s.Established, s.Dropped)
-	for _, r := range s.Rules {
+	told := busiest(s.Rules, 20)
+	for _, r := range told {
 		e.warn("  %v: %d connections", r.Rule, r.Connections)
+	}
+	if n := len(s.Rules) - len(told); n > 0 {
+		e.warn("  and %d rules with fewer", n)
 	}
 }
 
