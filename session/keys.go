@@ -272,17 +272,15 @@ func (s *Session) pick(n *negotiation, t trial) {
 // openAnyway is called when a record did not open: another key may be the right one, or records
 // were lost before it.
 func (s *Session) openAnyway(d *direction, buf, rec []byte, err error) (handshake.ContentType, []byte, error) {
-	if n := s.neg; n != nil && n.keys != nil && len(n.keys.trials) > 0 && n.changed[d.side] {
+	if n := s.neg; n != nil && n.keys != nil && len(n.keys.trials) > 0 && n.changed[d.side] &&
+		!errors.Is(err, record.ErrIVLost) {
 		for _, t := range n.keys.trials[1:] {
-			typ, plaintext, err := t.openers[d.side].Clone().Open(buf, rec)
-			if err != nil {
+			if _, _, err := t.openers[d.side].Clone().Open(buf, rec); err != nil {
 				continue
 			}
 			s.pick(n, t)
 			n.keys.trials = nil
-			if typ, plaintext, err = d.opener.Open(buf, rec); err == nil {
-				return typ, plaintext, nil
-			}
+			return d.opener.Open(buf, rec)
 		}
 		s.fail(NoKeyForCertificate, "none of the keys opens this handshake")
 		return 0, nil, err

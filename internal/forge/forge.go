@@ -271,6 +271,7 @@ func (c *Conn) keyExchange() {
 		rand.Read(premaster)
 		premaster[0], premaster[1] = byte(c.o.Version>>8), byte(c.o.Version)
 	}
+	//lint:ignore SA1019 the protocol demands it, and this is a test's client
 	encrypted, err := rsa.EncryptPKCS1v15(rand.Reader, &c.o.Key.PublicKey, premaster)
 	if err != nil {
 		panic(fmt.Sprintf("forge: %v", err))
