@@ -156,8 +156,8 @@ func (b *bench) bulkGCM() error {
 			return err
 		}
 		name := fmt.Sprintf("inline bulk, AES-128-GCM, %d flow%s", flows, plural(flows))
-		b.add(line{name + ": processor time", r[0].perGB(), "HAProxy TCP, splice", r[1].perGB(), r[0].cpu / r[1].cpu, atMost(0.9), ""})
-		b.add(line{name + ": throughput", r[0].perTime(), "HAProxy TCP, splice", r[1].perTime(), r[0].rate / r[1].rate, atLeast(1), ""})
+		b.add(line{name + ": processor time", r[0].perGB(), "HAProxy TCP, splice", r[1].perGB(), ratio(r[0].cpu, r[1].cpu), atMost(0.9), ""})
+		b.add(line{name + ": throughput", r[0].perTime(), "HAProxy TCP, splice", r[1].perTime(), ratio(r[0].rate, r[1].rate), atLeast(1), ""})
 	}
 	return nil
 }
@@ -176,7 +176,7 @@ func (b *bench) bulkCBC() error {
 	if err != nil {
 		return err
 	}
-	b.add(line{"inline bulk, AES-256-CBC-SHA: processor time", r[0].perGB(), "HAProxy, re-encrypting", r[1].perGB(), r[0].cpu / r[1].cpu, atMost(0.5), ""})
+	b.add(line{"inline bulk, AES-256-CBC-SHA: processor time", r[0].perGB(), "HAProxy, re-encrypting", r[1].perGB(), ratio(r[0].cpu, r[1].cpu), atMost(0.5), ""})
 	return nil
 }
 
@@ -187,7 +187,7 @@ func (b *bench) bulkPlain() error {
 	if err != nil {
 		return err
 	}
-	b.add(line{"inline, not TLS: processor time", r[0].perGB(), "HAProxy TCP, splice", r[1].perGB(), r[0].cpu / r[1].cpu, atMost(0.6), ""})
-	b.add(line{"inline, not TLS: throughput", r[0].perTime(), "HAProxy TCP, splice", r[1].perTime(), r[0].rate / r[1].rate, forInformation, ""})
+	b.add(line{"inline, not TLS: processor time", r[0].perGB(), "HAProxy TCP, splice", r[1].perGB(), ratio(r[0].cpu, r[1].cpu), atMost(0.6), ""})
+	b.add(line{"inline, not TLS: throughput", r[0].perTime(), "HAProxy TCP, splice", r[1].perTime(), ratio(r[0].rate, r[1].rate), forInformation, ""})
 	return nil
 }

@@ -214,15 +214,15 @@ func (b *bench) decryptPart(spec captureSpec, text string, ssldump, tshark float
 	if err != nil {
 		return err
 	}
-	b.add(line{text, r[0].time(), "ssldump", r[1].time(), r[1].seconds / r[0].seconds, atLeast(ssldump), ""})
-	b.add(line{text, r[0].time(), "tshark", r[2].time(), r[2].seconds / r[0].seconds, atLeast(tshark), ""})
+	b.add(line{text, r[0].time(), "ssldump", r[1].time(), ratio(r[1].seconds, r[0].seconds), atLeast(ssldump), ""})
+	b.add(line{text, r[0].time(), "tshark", r[2].time(), ratio(r[2].seconds, r[0].seconds), atLeast(tshark), ""})
 	b.addPeak(text, r[0])
-	b.add(line{text + ": peak memory", r[0].memory(), "ssldump", r[1].memory(), float64(r[0].peak) / float64(r[1].peak), forInformation, ""})
+	b.add(line{text + ": peak memory", r[0].memory(), "ssldump", r[1].memory(), ratio(float64(r[0].peak), float64(r[1].peak)), forInformation, ""})
 	return nil
 }
 
 func (b *bench) addPeak(text string, r reading) {
-	b.add(line{text + ": peak memory", r.memory(), "bound", "64 MB", float64(r.peak) / peakTarget, atMost(1), ""})
+	b.add(line{text + ": peak memory", r.memory(), "bound", "64 MB", ratio(float64(r.peak), peakTarget), atMost(1), ""})
 }
 
 // decryptLarge is the reading of a file that is larger than memory should be.
@@ -267,7 +267,7 @@ func (b *bench) growth() error {
 			}
 			cost[i], text[i] = part.figure(took-begin, spec)
 		}
-		b.add(line{part.text, text[1], "itself, small", text[0], cost[1] / cost[0], atMost(part.most), ""})
+		b.add(line{part.text, text[1], "itself, small", text[0], ratio(cost[1], cost[0]), atMost(part.most), ""})
 	}
 	return nil
 }

@@ -59,10 +59,10 @@ func (b *bench) handshakeCost() error {
 	op := median(own)
 	ms := func(s float64) string { return fmt.Sprintf(perHandshake, s*1e3) }
 	b.fullRate = r[0].rate
-	b.add(line{"full handshakes: processor time each", ms(r[0].cpu), "crypto/rsa, one RSA-2048 private operation", ms(op), r[0].cpu / op, atMost(1.2), ""})
-	b.add(line{"full handshakes a second", fmt.Sprintf(perSecond, r[0].rate), "HAProxy, re-encrypting", fmt.Sprintf(perSecond, r[1].rate), r[0].rate / r[1].rate, atLeast(1.5), ""})
-	b.add(line{"full handshakes: processor time each", ms(r[0].cpu), "HAProxy, re-encrypting", ms(r[1].cpu), r[0].cpu / r[1].cpu, forInformation, ""})
-	b.add(line{"full handshakes: processor time each", ms(r[0].cpu), "HAProxy TCP, splice", ms(r[2].cpu), r[0].cpu / r[2].cpu, forInformation, ""})
+	b.add(line{"full handshakes: processor time each", ms(r[0].cpu), "crypto/rsa, one RSA-2048 private operation", ms(op), ratio(r[0].cpu, op), atMost(1.2), ""})
+	b.add(line{"full handshakes a second", fmt.Sprintf(perSecond, r[0].rate), "HAProxy, re-encrypting", fmt.Sprintf(perSecond, r[1].rate), ratio(r[0].rate, r[1].rate), atLeast(1.5), ""})
+	b.add(line{"full handshakes: processor time each", ms(r[0].cpu), "HAProxy, re-encrypting", ms(r[1].cpu), ratio(r[0].cpu, r[1].cpu), forInformation, ""})
+	b.add(line{"full handshakes: processor time each", ms(r[0].cpu), "HAProxy TCP, splice", ms(r[2].cpu), ratio(r[0].cpu, r[2].cpu), forInformation, ""})
 	return nil
 }
 
@@ -105,7 +105,7 @@ func (b *bench) resumedRate() error {
 	if err != nil {
 		return err
 	}
-	b.add(line{"resumed handshakes a second", fmt.Sprintf(perSecond, r[0].rate), "HAProxy TCP, the same connections", fmt.Sprintf(perSecond, r[1].rate), r[0].rate / r[1].rate, atLeast(0.9), ""})
-	b.add(line{"resumed handshakes: processor time each", fmt.Sprintf(perHandshake, r[0].cpu*1e3), "HAProxy TCP, the same connections", fmt.Sprintf(perHandshake, r[1].cpu*1e3), r[0].cpu / r[1].cpu, forInformation, ""})
+	b.add(line{"resumed handshakes a second", fmt.Sprintf(perSecond, r[0].rate), "HAProxy TCP, the same connections", fmt.Sprintf(perSecond, r[1].rate), ratio(r[0].rate, r[1].rate), atLeast(0.9), ""})
+	b.add(line{"resumed handshakes: processor time each", fmt.Sprintf(perHandshake, r[0].cpu*1e3), "HAProxy TCP, the same connections", fmt.Sprintf(perHandshake, r[1].cpu*1e3), ratio(r[0].cpu, r[1].cpu), forInformation, ""})
 	return nil
 }

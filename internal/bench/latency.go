@@ -27,7 +27,7 @@ func (b *bench) latency() error {
 			us := func(s float64) string { return fmt.Sprintf("%.0f µs", s*1e6) }
 			b.add(line{
 				fmt.Sprintf("added to a full handshake, %s, %s", load.name, q.name), us(ours),
-				"HAProxy TCP", us(theirs), ours / theirs, atMost(1),
+				"HAProxy TCP", us(theirs), ratio(ours, theirs), atMost(1),
 				fmt.Sprintf("without a box %s, of %d samples", us(direct), len(samples[0])),
 			})
 		}

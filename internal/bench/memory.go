@@ -19,8 +19,8 @@ func (b *bench) memory() error {
 		each[i] = float64(bytes) / float64(flows) / 1024
 	}
 	kib := func(v float64) string { return fmt.Sprintf("%.1f KiB", v) }
-	b.add(line{fmt.Sprintf("memory of an idle flow, mutual TLS, of %d", flows), kib(each[0]), "bound", "20 KiB", each[0] / 20, atMost(1), ""})
-	b.add(line{fmt.Sprintf("memory of an idle flow, mutual TLS, of %d", flows), kib(each[0]), "HAProxy TCP, the same flows", kib(each[1]), each[0] / each[1], forInformation, ""})
+	b.add(line{fmt.Sprintf("memory of an idle flow, mutual TLS, of %d", flows), kib(each[0]), "bound", "20 KiB", ratio(each[0], 20), atMost(1), ""})
+	b.add(line{fmt.Sprintf("memory of an idle flow, mutual TLS, of %d", flows), kib(each[0]), "HAProxy TCP, the same flows", kib(each[1]), ratio(each[0], each[1]), forInformation, ""})
 	return nil
 }
 

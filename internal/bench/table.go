@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -33,6 +34,15 @@ func atMost(x float64) target {
 
 func atLeast(x float64) target {
 	return target{fmt.Sprintf("≥ %g", x), func(r float64) bool { return r >= x }}
+}
+
+// ratio returns a to b. Neither can be nothing or less: then noise was larger than what was measured, and what
+// is returned is no number, which meets no target.
+func ratio(a, b float64) float64 {
+	if a <= 0 || b <= 0 {
+		return math.NaN()
+	}
+	return a / b
 }
 
 // forInformation is shown, and has no bound.

@@ -141,6 +141,7 @@ func (t *tlsConn) openPremaster(own *identity, m handshake.Message) error {
 	premaster := own.premaster
 	if !bytes.Equal(sealed, own.sealed) {
 		premaster = make([]byte, 48)
+		//lint:ignore SA1019 it is RSA key exchange that is measured
 		if err := rsa.DecryptPKCS1v15SessionKey(nil, own.key, sealed, premaster); err != nil {
 			return err
 		}

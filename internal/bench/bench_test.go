@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"hash/crc32"
+	"math"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/sightglass/sightglass/handshake"
+	"github.com/sightglass/sightglass/internal/nettest"
+)
+
+func TestCombine(t *testing.T) {
+	rng := rand.NewChaCha8([32]byte{1})
+	b := make([]byte, 5000)
+	_, _ = rng.Read(b)
+	want := crc32.Checksum(b, castagnoli)
+	for _, at := range []int{0, 1, 7, 64, 2500, 4999, 5000} {
+		first, second := crc32.Checksum(b[:at], castagnoli), crc32.Checksum(b[at:], castagnoli)
+		if got := combine(first, second, uint64(len(b)-at)); got != want {
+			t.Errorf("cut at %d: %08x, want %08x", at, got, want)
+		}
+	}
+}
+
+func TestQuantile(t *testing.T) {
+	values := []float64{4, 1, 3, 2, 5}
+	for _, tt := range []struct{ q, want float64 }{{0, 1}, {0.5, 3}, {1, 5}, {0.125, 1.5}} {
+		if got := quantile(values, tt.q); math.Abs(got-tt.want) > 1e-9 {
+			t.Errorf("quantile %v: %v, want %v", tt.q, got, tt.want)
+		}
+	}
+	if got := median(nil); got != 0 {
+		t.Errorf("of nothing: %v", got)
+	}
+}
+
+func TestVerdicts(t *testing.T) {
+	for _, tt := range []struct {
+		target target
+		ratio  float64
+		want   string
+	}{
+		{atMost(0.9), 0.9, "pass"}, {atMost(0.9), 0.91, "MISS"}, {atMost(1), math.NaN(), "MISS"},
+		{atLeast(1.5), 1.5, "pass"}, {atLeast(1.5), 1.4, "MISS"}, {forInformation, 9, "–"},
+	} {
+		l := line{ratio: tt.ratio, target: tt.target}
+		if got := l.verdict(); got != tt.want {
+			t.Errorf("%v against %s: %s, want %s", tt.ratio, tt.target.text, got, tt.want)
+		}
+	}
+}
+
+// TestRatio: what noise drowned is no ratio, and passes nothing.
+func TestRatio(t *testing.T) {
+	for _, tt := range [][2]float64{{1, 0}, {1, -2}, {-3, -2}, {-1, 2}} {
+		r := ratio(tt[0], tt[1])
+		if atMost(1).ok(r) || atLeast(1).ok(r) {
+			t.Errorf("%v to %v gave %v, which passes", tt[0], tt[1], r)
+		}
+	}
+	if got := ratio(1, 2); got != 0.5 {
+		t.Errorf("1 to 2: %v", got)
+	}
+}
+
+// TestReport: a miss fails the run, and only a run that judges.
+func TestReport(t *testing.T) {
+	missed := []line{{measured: "x", ratio: 2, target: atMost(1)}}
+	if err := (&bench{lines: missed}).report(""); !errors.Is(err, errMissed) {
+		t.Errorf("a miss: %v", err)
+	}
+	if err := (&bench{lines: missed, quick: true}).report(""); err != nil {
+		t.Errorf("a miss that is not judged: %v", err)
+	}
+}
+
+func TestTsharkShowed(t *testing.T) {
+	out := "| Interval       |   SUM   |      |\n| 0.000 <> 3.014 | 6000050 |      |\n"
+	if err := tsharkShowed(out, 6000050); err != nil {
+		t.Error(err)
+	}
+	if tsharkShowed(out, 6000051) == nil {
+		t.Error("a wrong sum was taken")
+	}
+}
+
+func TestSameAs(t *testing.T) {
+	s := connSum{Client: "a", Bytes: [2]uint64{1, 2}, CRC: [2]uint32{3, 4}}
+	other := s
+	other.CRC[1]++
+	read := func(s connSum, outcome string) []flowDigest { return []flowDigest{{connSum: s, outcome: outcome}} }
+	if err := sameAs(read(s, "read"), []connSum{s}); err != nil {
+		t.Error(err)
+	}
+	for name, digests := range map[string][]flowDigest{
+		"nothing": nil, "other bytes": read(other, "read"), "not all": read(s, "partial"),
+	} {
+		if sameAs(digests, []connSum{s}) == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+}
+
+// testIdentities makes the certificates of a run.
+func testIdentities(t *testing.T) (dir string, server, client *identity) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := makeIdentities(dir); err != nil {
+		t.Fatal(err)
+	}
+	ids, err := loadIdentities(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if server, err = ids.Server.identity(); err == nil {
+		client, err = ids.Client.identity()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir, server, client
+}
+
+// TestPeers: the bench's own client and server understand each other, in full and resumed handshakes.
+func TestPeers(t *testing.T) {
+	_, own, clientOwn := testIdentities(t)
+	for _, suite := range []uint16{suiteGCM, suiteCBC} {
+		for _, mutual := range []bool{false, true} {
+			a := &acceptor{own: own, mutual: mutual}
+			c := &client{server: own, own: clientOwn}
+			first := peers(t, c, a, suite, nil)
+			again := peers(t, c, a, suite, &session{id: first.id, master: first.master})
+			if first.resumed || !again.resumed {
+				t.Errorf("suite %#x, mutual %v: resumed %v, then %v", suite, mutual, first.resumed, again.resumed)
+			}
+		}
+	}
+}
+
+// peers makes a handshake and one exchange over loopback.
+func peers(t *testing.T, c *client, a *acceptor, suite uint16, resume *session) *tlsConn {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	served := make(chan error, 1)
+	go func() {
+		conn, err := ln.Accept()
+		if err == nil {
+			err = a.serve(conn)
+			_ = conn.Close()
+		}
+		served <- err
+	}()
+	conn, err := c.connect(ln.Addr().String(), suite, resume)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := exchange(conn); err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
+	if err := <-served; !isEOF(err) {
+		t.Fatalf("server: %v", err)
+	}
+	return conn
+}
+
+// TestCapture: what is written is a sound capture of what it says, in segments of a wire's size.
+func TestCapture(t *testing.T) {
+	dir, _, _ := testIdentities(t)
+	b := &bench{ctx: context.Background(), lab: &lab{dir: dir}}
+	f, err := b.makeCapture(captureSpec{name: "test", flows: 3, bytes: 50_000, resumed: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.remove()
+	raw, err := os.ReadFile(f.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var frames []nettest.Frame
+	for b := raw[24:]; len(b) > 0; {
+		n := int(b[8]) | int(b[9])<<8
+		if data := b[16 : 16+n]; n > 54+segmentLen || fold(sum16(0, data[14:34])) != 0xffff {
+			t.Fatalf("a packet of %d bytes, or one with a wrong checksum", n)
+		} else {
+			frames = append(frames, nettest.Frame{Data: data})
+		}
+		b = b[16+n:]
+	}
+	streams, err := nettest.Streams(frames)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(streams) != 2*3 || len(f.sums) != 3 || f.sums[2].Bytes[handshake.Server] != 50_000 {
+		t.Errorf("%d streams, sums %+v", len(streams), f.sums)
+	}
+}
+
+func TestMarkdown(t *testing.T) {
+	b := &bench{machine: []string{"kernel: x"}, lines: []line{{measured: "a", figure: "1", against: "b", other: "2", ratio: 0.5, target: atMost(1)}}}
+	if got := b.markdown(); !strings.Contains(got, "| a | 1 | b | 2 | 0.50 | ≤ 1 | pass |") {
+		t.Errorf("%s", got)
+	}
+}
