@@ -200,13 +200,20 @@ func (s *Session) Ahead(side handshake.Side, b []byte) int {
 	return s.aheadRecords(d, b)
 }
 
+// promises reports whether a record of the server's may bring a ticket. Its client can come back with it
+// as soon as it has it, so the ticket is remembered first; nothing waits for the private key.
+func (s *Session) promises(seen seen, b []byte) bool {
+	return s.cfg.Store != nil && s.neg != nil && !seen.changed && len(b) > 0 &&
+		handshake.ContentType(b[0]) == handshake.ContentHandshake
+}
+
 // aheadRecords walks the headers in b up to the first record that has to be seen first, or to what is
 // no record.
 func (s *Session) aheadRecords(d *direction, b []byte) int {
 	at, seen := 0, d.seen
 	if kept := d.kept(); len(kept) > 0 {
 		size, ok := d.size(kept)
-		if !ok || size == 0 {
+		if !ok || size == 0 || s.promises(seen, kept) {
 			return 0
 		}
 		at = size - len(kept)
@@ -214,7 +221,7 @@ func (s *Session) aheadRecords(d *direction, b []byte) int {
 	}
 	for at < len(b) {
 		size, ok := d.size(b[at:])
-		if !ok || s.gates(d, seen, b[at:]) {
+		if !ok || s.gates(d, seen, b[at:]) || s.promises(seen, b[at:]) {
 			return at
 		}
 		if size == 0 {
