@@ -5,6 +5,7 @@ package interop
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -185,6 +186,9 @@ var statusLine = regexp.MustCompile(`HTTP/1\.[01] \d`)
 
 // visitCurl fetches the path; to resume, twice in one run, over two connections.
 func visitCurl(ctx context.Context, l *lab, v visiting) visited {
+	if v.resume == byTicket {
+		return visited{err: errors.New("curl asks for no tickets")}
+	}
 	env, err := opensslEnv(v.off)
 	if err != nil {
 		return visited{err: err}

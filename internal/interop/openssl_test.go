@@ -64,15 +64,21 @@ func keys[V any](m map[uint16]V) []uint16 {
 
 // opensslEnv makes the library as permissive as it was built to be, for whichever program uses it.
 func opensslEnv(off switches) ([]string, error) {
-	name := fmt.Sprintf("openssl-%t-%t.cnf", off.ems, off.etm)
-	var options []string
-	if off.ems {
-		options = append(options, "-ExtendedMasterSecret")
-	}
-	if off.etm {
-		options = append(options, "-EncryptThenMac")
-	}
-	conf := `openssl_conf = conf
+	path, err := opensslConfs[off]()
+	return []string{"OPENSSL_CONF=" + path}, err
+}
+
+// opensslConfs are its configuration files, each written once: a program may read one at any time.
+var opensslConfs = map[switches]func() (string, error){
+	{}:                     opensslConf(switches{}),
+	{ems: true}:            opensslConf(switches{ems: true}, "-ExtendedMasterSecret"),
+	{etm: true}:            opensslConf(switches{etm: true}, "-EncryptThenMac"),
+	{ems: true, etm: true}: opensslConf(switches{ems: true, etm: true}, "-ExtendedMasterSecret", "-EncryptThenMac"),
+}
+
+func opensslConf(off switches, options ...string) func() (string, error) {
+	return sync.OnceValues(func() (string, error) {
+		conf := `openssl_conf = conf
 [conf]
 ssl_conf = ssl
 [ssl]
@@ -80,15 +86,12 @@ system_default = all
 [all]
 MinProtocol = None
 CipherString = ` + opensslAll + "\n"
-	if len(options) > 0 {
-		conf += "Options = " + strings.Join(options, ",") + "\n"
-	}
-	path := filepath.Join(scratch, name)
-	// Several may write it at once, all the same.
-	if err := os.WriteFile(path, []byte(conf), 0o644); err != nil {
-		return nil, err
-	}
-	return []string{"OPENSSL_CONF=" + path}, nil
+		if len(options) > 0 {
+			conf += "Options = " + strings.Join(options, ",") + "\n"
+		}
+		path := filepath.Join(scratch, fmt.Sprintf("openssl-%t-%t.cnf", off.ems, off.etm))
+		return path, os.WriteFile(path, []byte(conf), 0o644)
+	})
 }
 
 // opensslVersion is the flag that allows one version and no other.
