@@ -21,7 +21,7 @@ func TestFastAsSlow(t *testing.T) {
 		t.Fatal(err)
 	}
 	if fast.fast == nil {
-		t.Skip("there is no fast private operation for this processor")
+		t.Skip("processor: no fast private operation")
 	}
 	slow := *fast
 	slow.fast = nil

@@ -35,6 +35,9 @@ func TestSummary(t *testing.T) {
 {"Action":"skip","Package":"q","Test":"TestC"}
 {"Action":"pass","Package":"q"}
 `, false, 1, 0, "no nginx"},
+		{"a processor's skip is forgiven", good + `{"Action":"output","Package":"q","Test":"TestC","Output":"    c_test.go:1: processor: no AVX\n"}
+{"Action":"skip","Package":"q","Test":"TestC"}
+`, true, 1, 0, "processor: no AVX"},
 		{"a skip fails", good + `{"Action":"skip","Package":"q","Test":"TestC"}` + "\n", true, 1, 1, "TestC"},
 		{"other output", "plain words\n" + good, false, 1, 0, "plain words"},
 	}

@@ -17,7 +17,7 @@ func pair(t testing.TB, rng *rand.ChaCha8, size int) (*Opener, cipher.AEAD) {
 	_, _ = rng.Read(key)
 	o := New(key)
 	if o == nil {
-		t.Skip("this processor has no VAES or VPCLMULQDQ")
+		t.Skip("processor: no VAES or VPCLMULQDQ")
 	}
 	block, err := aes.NewCipher(key)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 func testKey(t testing.TB) (*rsa.PrivateKey, *Key) {
 	t.Helper()
 	if !supported {
-		t.Skip("this processor has no AVX-512 IFMA")
+		t.Skip("processor: no AVX-512 IFMA")
 	}
 	r, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -119,7 +119,7 @@ func oddNumber(rng *mathrand.Rand) (n number) {
 
 func TestGather(t *testing.T) {
 	if !supported {
-		t.Skip("this processor has no AVX-512 IFMA")
+		t.Skip("processor: no AVX-512 IFMA")
 	}
 	var table [32]pair
 	for i := range table {
