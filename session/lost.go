@@ -160,6 +160,12 @@ func (s *Session) feedHunt(d *direction, b []byte) []byte {
 		buf = bytes.Clone(d.kept()) // accepts may use the buffer
 		d.drop()
 	}
+	return s.hunt(d, buf, false)
+}
+
+// hunt searches buf and returns what is left of it when a record is found. What may begin a record that
+// is not whole is kept, unless these are the last bytes.
+func (s *Session) hunt(d *direction, buf []byte, last bool) []byte {
 	if !s.works(d, len(buf)) {
 		return nil
 	}
@@ -168,7 +174,11 @@ func (s *Session) feedHunt(d *direction, b []byte) []byte {
 		i, size := s.nextHeader(d, buf[at:])
 		at += i
 		if d.need = size; len(buf)-at < size {
-			break
+			if !last || at == len(buf) {
+				break
+			}
+			at++ // it was none, or is not all there
+			continue
 		}
 		if s.accepts(d, buf, at, size) {
 			return buf[at+size:]
@@ -443,12 +453,18 @@ func (s *Session) acceptsPlain(d *direction, rec []byte, at int) bool {
 	return true
 }
 
-// endHunt gives up the search because the direction ends.
+// endHunt ends the search because the direction ends. What looked like the beginning of a long record
+// may have been none, and whole ones stand behind it.
 func (s *Session) endHunt(d *direction) {
-	d.lost += uint64(len(d.kept()))
+	buf := bytes.Clone(d.kept())
 	d.drop()
-	s.shownGap(d)
-	d.mode = modeOff
+	if rest := s.hunt(d, buf, true); d.mode == modeRecords {
+		s.feedRecords(d, rest)
+	}
+	if d.mode == modeHunt {
+		s.shownGap(d)
+		d.mode = modeOff
+	}
 }
 
 // resync is called when a record did not open. After a hole there may be a reason.

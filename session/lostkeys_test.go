@@ -203,3 +203,21 @@ func TestCertificateAfterwards(t *testing.T) {
 		t.Errorf("%d certificates, proven %v", len(f.ClientChain), f.ClientProven)
 	}
 }
+
+// What only looks like the head of a long record does not hide the records behind it.
+func TestFalseHeader(t *testing.T) {
+	c := forge.New(options(handshake.TLS12, rsaAES128GCM))
+	g := newRig(t, nil)
+	g.play(c.Segments)
+	n := len(c.Bytes(handshake.Server))
+	c.Send(handshake.Server, []byte("lost"))
+	c.Send(handshake.Server, []byte("read, "))
+	c.Send(handshake.Server, []byte("read as well"))
+	all := records([]forge.Segment{{Side: handshake.Server, Data: c.Bytes(handshake.Server)[n:]}})
+	g.Gap(handshake.Server, testStart, len(all[0].Data))
+	g.Feed(handshake.Server, testStart, []byte{1, 2, 23, 3, 3, 0x40, 0})
+	g.Feed(handshake.Server, testStart, all[1].Data)
+	g.Feed(handshake.Server, testStart, all[2].Data)
+	wantCause(t, g.finish(), PacketLoss)
+	g.wantPlain(t, handshake.Server, []byte("read, read as well"))
+}
