@@ -69,12 +69,16 @@ type fake struct {
 	order   []handshake.Side
 	secret  *rsakex.Secret
 	backlog int
+	discard bool // keep nothing of what is fed
 	busy    bool // a handshake is in progress
 	events  []string
 	ended   chan struct{}
 }
 
 func (e *fake) Feed(side handshake.Side, _ time.Time, b []byte) {
+	if e.discard {
+		return
+	}
 	e.fed[side] = append(e.fed[side], b...)
 	if n := len(e.order); n == 0 || e.order[n-1] != side {
 		e.order = append(e.order, side)
@@ -331,7 +335,7 @@ func rst(t testing.TB, c *net.TCPConn) {
 // expectNothing asserts that nothing was delivered by the time that something else provably was.
 func expectNothing(t testing.TB, c *net.TCPConn) {
 	t.Helper()
-	err := Control(c, func(fd int) error {
+	err := control(c, func(fd int) error {
 		n, _, err := unix.Recvfrom(fd, make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
 		if err != unix.EAGAIN {
 			t.Errorf("received %d bytes, %v; want none yet", n, err)

@@ -179,15 +179,15 @@ func (l *leg) unpoke() { _ = l.conn.SetReadDeadline(time.Time{}) }
 
 // reset closes a connection so that the peer gets a RST.
 func reset(c Conn) {
-	_ = Control(c, func(fd int) error {
+	_ = control(c, func(fd int) error {
 		return os.NewSyscallError("setsockopt", unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
 	})
 	_ = c.Close()
 }
 
-// Control calls fn with the descriptor of a socket, which is open during the call and not after. Its
+// control calls fn with the descriptor of a socket, which is open during the call and not after. Its
 // error is a *net.OpError.
-func Control(c syscall.Conn, fn func(fd int) error) error {
+func control(c syscall.Conn, fn func(fd int) error) error {
 	raw, err := c.SyscallConn()
 	if err == nil {
 		var inner error
