@@ -18,6 +18,9 @@ const (
 
 // KnownLink reports whether packets of a link type are read.
 func KnownLink(link uint16) bool {
+	if _, ok := rare[link]; ok {
+		return true
+	}
 	return (&state{b: make([]byte, 24), wire: 24, seg: new(Segment)}).link(link) != UnknownLink
 }
 
@@ -39,6 +42,9 @@ func (s *state) link(link uint16) Result {
 	case LinkSLL2:
 		return s.cooked(20, 0)
 	default:
+		if r, ok := rare[link]; ok {
+			return s.rareLink(r)
+		}
 		return UnknownLink
 	}
 	return TCP
