@@ -29,8 +29,9 @@ type job struct {
 }
 
 // NewPool starts a pool. Zero or fewer workers means one a processor that Go may use, zero or fewer
-// places in the queue DefaultQueue. Close ends it.
-func NewPool(ring *Ring, workers, queue int) *Pool {
+// places in the queue DefaultQueue. Each worker calls prepare, on its own goroutine, before its first
+// request: to give way to others, for instance. Close ends it.
+func NewPool(ring *Ring, workers, queue int, prepare ...func()) *Pool {
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
@@ -40,13 +41,16 @@ func NewPool(ring *Ring, workers, queue int) *Pool {
 	p := &Pool{ring: ring, queue: make(chan job, queue)}
 	p.workers.Add(workers)
 	for range workers {
-		go p.work()
+		go p.work(prepare)
 	}
 	return p
 }
 
-func (p *Pool) work() {
+func (p *Pool) work(prepare []func()) {
 	defer p.workers.Done()
+	for _, f := range prepare {
+		f()
+	}
 	for j := range p.queue {
 		if p.isClosed() {
 			j.settle(nil, ErrClosed)

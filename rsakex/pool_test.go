@@ -133,3 +133,13 @@ func TestPoolConcurrent(t *testing.T) {
 	wg.Wait()
 	pool.Close()
 }
+
+// TestPoolPrepare: each worker is prepared once, on its own goroutine.
+func TestPoolPrepare(t *testing.T) {
+	prepared := make(chan struct{}, 10)
+	p := NewPool(ringOf(t), 3, 1, func() { prepared <- struct{}{} })
+	p.Close()
+	if n := len(prepared); n != 3 {
+		t.Errorf("%d workers were prepared, want 3", n)
+	}
+}

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"time"
 
@@ -23,16 +24,28 @@ type proxy struct {
 	live        *live
 	server      *relay.Server
 	way         way
+	processors  int // that Go might use when the program began
+}
+
+// workers is how many goroutines the private key is used on.
+func (p *proxy) workers() int {
+	if n := p.settings.Inline.Workers; n > 0 {
+		return n
+	}
+	return p.processors
 }
 
 // runInline relays until ctx ends. again reads the settings once more.
 func runInline(ctx context.Context, e *env, s config.Settings, again func() (config.Settings, error)) (err error) {
 	harden()
-	p := &proxy{e: e, settings: s}
+	p := &proxy{e: e, settings: s, processors: runtime.GOMAXPROCS(0)}
 	defer func() { err = errors.Join(err, p.close()) }()
 	if err := p.open(ctx); err != nil {
 		return err
 	}
+	// A worker holds its place for the whole of a private operation: without more of them, all could be
+	// at it, and bytes would wait.
+	runtime.GOMAXPROCS(p.processors + p.workers())
 	p.live.begin()
 	hangups, end := reloads()
 	defer end()
@@ -95,7 +108,7 @@ func (p *proxy) newGeneration() error {
 	if err != nil {
 		return err
 	}
-	pool := rsakex.NewPool(p.engine.ring, p.settings.Inline.Workers, 0)
+	pool := rsakex.NewPool(p.engine.ring, p.workers(), 0, giveWay)
 	cfg := p.engine.config(&p.settings, pool, p.live.handler())
 	cfg.Inline, cfg.Policy = true, policy
 	p.generations.replace(cfg, pool)

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// workerNice is how far the private key's workers stand back from what carries bytes.
+const workerNice = 10
+
+// giveWay has the calling goroutine run on a thread of its own, of low priority: nobody waits for a private
+// operation but the reading, and a connection's bytes wait for none of it. The thread ends with the goroutine.
+func giveWay() {
+	runtime.LockOSThread()
+	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, workerNice) // of this thread alone; it only saves latency
+}
