@@ -54,7 +54,7 @@ func runInline(ctx context.Context, e *env, s config.Settings, again func() (con
 	beside.Go(func() { p.live.beside(aside, p.figures, p.status) })
 	beside.Go(func() { reloadOn(aside, hangups, func() { p.reload(again) }) })
 	e.warn("%s", p.way.announce)
-	err = p.server.Serve(ctx, p.way.listeners...)
+	err = p.server.Serve(ctx, p.paced(ctx, p.way.listeners)...)
 	stop()
 	beside.Wait()
 	p.live.stats(p.figures)
