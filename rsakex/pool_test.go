@@ -3,8 +3,8 @@
 package rsakex
 
 import (
-	"context"
 	"bytes"
+	"context"
 	"errors"
 	"runtime"
 	"sync"
