@@ -36,6 +36,9 @@ func (s *Session) certificateVerify(n *negotiation, m handshake.Message) {
 		p.Transcript = n.transcript.Raw()
 	}
 	s.prove(p)
+	if v < handshake.TLS13 {
+		s.remember(n) // what was promised before did not know the client yet
+	}
 }
 
 func (s *Session) prove(p identity.Proof) {

@@ -67,19 +67,20 @@ func (s *Session) remember(n *negotiation) {
 	if s.cfg.Store == nil || session == nil {
 		return
 	}
-	if n.full {
-		n.store(s.cfg.Store, rsakex.ByID, n.server.SessionID, session)
+	byID := n.full && n.store(s.cfg.Store, rsakex.ByID, n.server.SessionID, session)
+	byTicket := n.store(s.cfg.Store, rsakex.ByTicket, n.ticket, session)
+	if byID || byTicket {
+		n.promised = session
 	}
-	n.store(s.cfg.Store, rsakex.ByTicket, n.ticket, session)
 }
 
 // store puts a session in the place of nothing, of an earlier promise or, when verified, of anything.
-func (n *negotiation) store(to *rsakex.Store, kind rsakex.Kind, id []byte, session *rsakex.Session) {
+func (n *negotiation) store(to *rsakex.Store, kind rsakex.Kind, id []byte, session *rsakex.Session) bool {
 	if old, ok := to.Get(kind, id); ok && !n.verified && old != n.promised {
-		return
+		return false
 	}
 	to.Put(kind, id, session)
-	n.promised = session
+	return true
 }
 
 // promiseTicket remembers a ticket whose record has to wait for the private key: its client does not.

@@ -36,3 +36,25 @@ func TestTicketIsKnownBeforeItIsRelayed(t *testing.T) {
 		}
 	}
 }
+
+// TestPromiseKnowsTheClient holds that a session that is resumed before the private key has answered
+// is its client's already.
+func TestPromiseKnowsTheClient(t *testing.T) {
+	id := bytes.Repeat([]byte{7}, 32)
+	for _, ticket := range [][]byte{nil, []byte("a ticket")} {
+		o := withClient(options(handshake.TLS12, rsaAES128GCM))
+		o.SessionID, o.Ticket = id, ticket
+		keys := &slowKeys{}
+		b := newBox(t, func(c *Config) { keys.local = rsakex.NewLocal(c.Ring); c.Keys = keys })
+		b.play(forge.New(o).Segments, whole)
+		if b.Waiting() == nil {
+			t.Fatal("the private key has answered")
+		}
+		if got, ok := b.cfg.Store.Get(rsakex.ByID, id); !ok || !got.ClientProven {
+			t.Errorf("ticket %q: by its ID the session is known: %t, and its client is not proven", ticket, ok)
+		}
+		if got, ok := b.cfg.Store.Get(rsakex.ByTicket, ticket); ticket != nil && (!ok || !got.ClientProven) {
+			t.Errorf("by its ticket the session is known: %t, and its client is not proven", ok)
+		}
+	}
+}
