@@ -19,7 +19,8 @@ import (
 
 func main() {
 	noSkip := flag.Bool("noskip", false, "count a skipped test as failed")
-	counts := flag.String("counts", "", "write \"PASSED FAILED\" to this `file`")
+	counts := flag.String("counts", "", "write \"PASSED FAILED SKIPPED\" to this `file`; what was skipped counts as failed, too")
+	failedList := flag.String("failed", "", "write the packages that failed to this `file`, a line each")
 	flag.Parse()
 
 	s := newSummary(*noSkip)
@@ -28,14 +29,20 @@ func main() {
 		os.Exit(1)
 	}
 	passed, failed := s.finish(os.Stdout)
-	if *counts != "" {
-		line := fmt.Sprintf("%d %d\n", passed, failed)
-		if err := os.WriteFile(*counts, []byte(line), 0o666); err != nil {
-			fmt.Fprintln(os.Stderr, "testsum:", err)
-			os.Exit(1)
-		}
-	}
+	write(*counts, fmt.Sprintf("%d %d %d\n", passed, failed, s.failedSkips()))
+	write(*failedList, strings.Join(s.failedPackages, ""))
 	if failed > 0 {
+		os.Exit(1)
+	}
+}
+
+// write makes a file, unless its path is empty.
+func write(path, text string) {
+	if path == "" {
+		return
+	}
+	if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
+		fmt.Fprintln(os.Stderr, "testsum:", err)
 		os.Exit(1)
 	}
 }
@@ -59,6 +66,7 @@ type summary struct {
 	unforgiven      int                         // skips that count as failures with noSkip
 	output          map[string]*strings.Builder // by package and test, until it passed
 	failedInPackage map[string]int
+	failedPackages  []string // each with the end of its line
 }
 
 func newSummary(noSkip bool) *summary {
@@ -140,6 +148,7 @@ func (s *summary) endPackage(e event, out io.Writer) {
 		fmt.Fprintf(out, "ok   %s (%.1f s)\n", short(e.Package), e.Elapsed)
 	case "fail":
 		fmt.Fprintf(out, "FAIL %s (%.1f s)\n", short(e.Package), e.Elapsed)
+		s.failedPackages = append(s.failedPackages, e.Package+"\n")
 		if s.failedInPackage[e.Package] == 0 {
 			s.failed++
 			s.showPackage(e.Package, out)
@@ -201,14 +210,20 @@ func (s *summary) finish(out io.Writer) (passed, failed int) {
 	for _, skip := range s.skipped {
 		fmt.Fprintln(out, "skipped:", skip)
 	}
-	if s.noSkip {
-		s.failed += s.unforgiven
-	}
+	s.failed += s.failedSkips()
 	if s.passed+s.failed == 0 {
 		fmt.Fprintln(out, "no test ran")
 		s.failed++
 	}
 	return s.passed, s.failed
+}
+
+// failedSkips is how many skips count as failures.
+func (s *summary) failedSkips() int {
+	if !s.noSkip {
+		return 0
+	}
+	return s.unforgiven
 }
 
 // short leaves the module's path out of a package's.
