@@ -116,14 +116,14 @@ func (d *direction) relay(b []byte) (session.Verdict, state) {
 	verdict := f.look(now)
 	d.told = verdict
 	d.stalled = f.engine.backlog(now) > f.srv.cfg.MaxBacklog
-	waiting := f.engine.waiting(now) != nil
+	waiting, due := f.engine.waiting(now) != nil, d.stalled
 	f.mu.Unlock()
 	f.relayed(d.side, len(b), now)
-	if waiting {
-		f.await()
-	}
 	if err == nil && len(rest) > 0 {
 		err = d.dst.write(rest)
+	}
+	if waiting {
+		f.await(due)
 	}
 	if err != nil {
 		return d.failed(d.side.Opposite(), err)
@@ -178,12 +178,13 @@ func (d *direction) settle() (session.Verdict, state) {
 	d.told = verdict
 	d.stalled = f.engine.backlog(now) > f.srv.cfg.MaxBacklog
 	last := d.eof && len(d.held) == 0 && verdict != session.Refuse
+	due := d.eof || d.stalled
 	if d.leaves(len(rest)) {
 		f.mu.Unlock()
 		return verdict, gone
 	}
 	f.mu.Unlock()
-	f.await()
+	f.await(due)
 	if len(rest) > 0 {
 		if err := d.dst.write(rest); err != nil {
 			return d.failed(d.side.Opposite(), err)

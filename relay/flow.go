@@ -27,6 +27,7 @@ type flow struct {
 
 	mu      sync.Mutex
 	engine  guard
+	noted   *rsakex.Secret // the engine waits for it
 	armed   *rsakex.Secret // its Then leads here
 	timer   *time.Timer    // nil until a bound on time applies
 	limit   time.Time      // for the handshake in progress; zero: none
@@ -131,17 +132,20 @@ func (f *flow) look(now time.Time) session.Verdict {
 	return verdict
 }
 
-// await has resume called when the secret that the engine waits for is ready. Called without mu: a
-// secret that is ready calls at once.
-func (f *flow) await() {
+// await has resume called when the secret that the engine waits for is ready. One that is new is only
+// noted, unless it is due: it is asked for when the next thing has happened on the flow, which is the
+// server's answer, and has been relayed. Until then the private key would only compete for the
+// processor with what the peers wait for. Called without mu: a secret that is ready calls at once.
+func (f *flow) await(due bool) {
 	f.mu.Lock()
 	secret := f.engine.waiting(f.now())
-	fresh := secret != nil && secret != f.armed
-	if fresh {
+	ask := secret != nil && secret != f.armed && (due || secret == f.noted)
+	f.noted = secret
+	if ask {
 		f.armed = secret
 	}
 	f.mu.Unlock()
-	if fresh {
+	if ask {
 		// Not on the goroutine that settles it: that works for all flows, and may be made to wait for
 		// more urgent threads, which would wait for this flow's lock then.
 		secret.Then(func() { go f.resume() })
@@ -162,7 +166,7 @@ func (f *flow) resume() {
 	f.mu.Unlock()
 	switch {
 	case again:
-		f.await()
+		f.await(true)
 	case conclude:
 		f.conclude()
 	}
@@ -307,8 +311,10 @@ func (f *flow) done() {
 	all := f.left == len(f.dirs)
 	waiting := all && !f.hurry && f.engine.waiting(f.now()) != nil
 	f.mu.Unlock()
-	// With a secret on its way the flow is read to its end before it is ended, without its legs.
-	if all && !waiting {
+	switch {
+	case all && waiting:
+		f.await(true) // the flow is read to its end before it is ended, without its legs
+	case all:
 		f.conclude()
 	}
 }

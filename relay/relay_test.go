@@ -453,6 +453,33 @@ func TestBacklogStopsTheReading(t *testing.T) {
 	}
 }
 
+// The private key is not asked before the answer to what needs it is on its way.
+func TestSecretIsAskedForAfterTheAnswer(t *testing.T) {
+	hold := make(chan struct{})
+	pool := rsakex.NewPool(new(rsakex.Ring), 1, 1, func() { <-hold })
+	defer pool.Close()
+	defer close(hold)
+	r := newRig(t, Config{}, func(e *fake) {
+		e.ahead, e.verdict = all, session.Relay
+		e.onFeed = func(e *fake, side handshake.Side, b []byte) {
+			if side == client {
+				e.secret = pool.MasterSecret(rsakex.Request{})
+			} else if pool.Waiting() != 0 {
+				t.Error("asked before the answer")
+			}
+		}
+	})
+	c, s := r.pair()
+	send(t, c, "key exchange")
+	expect(t, s, "key exchange")
+	send(t, s, "finished")
+	expect(t, c, "finished")
+	if !eventually(func() bool { return pool.Waiting() == 1 }) {
+		t.Error("not asked after the answer")
+	}
+	_, _ = c.Close(), s.Close()
+}
+
 func TestEndWaitsForTheSecret(t *testing.T) {
 	secret, settle := rsakex.NewSecret()
 	r := newRig(t, Config{}, func(e *fake) {

@@ -74,23 +74,32 @@ func (p *Pool) isClosed() bool {
 	return p.closed
 }
 
-// MasterSecret queues the request and never blocks: when the queue is full the secret has already
-// failed, with ErrOverload, and after Close with ErrClosed. What was registered with [Secret.Then]
-// runs on the pool's goroutines.
+// MasterSecret returns a secret that is queued when it is started, and never blocks. When the queue is
+// full then, the secret fails with ErrOverload, and after Close with ErrClosed. What was registered with
+// [Secret.Then] runs on the pool's goroutines, or where the secret is started.
 func (p *Pool) MasterSecret(q Request) *Secret {
 	q.EncryptedPremaster = bytes.Clone(q.EncryptedPremaster)
 	q.SessionHash = bytes.Clone(q.SessionHash)
 	s, settle := NewSecret()
+	s.start = func() {
+		if err := p.enqueue(job{q, settle}); err != nil {
+			settle(nil, err)
+		}
+	}
+	return s
+}
+
+func (p *Pool) enqueue(j job) error {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	if p.closed {
-		return Failed(ErrClosed)
+		return ErrClosed
 	}
 	select {
-	case p.queue <- job{q, settle}:
-		return s
+	case p.queue <- j:
+		return nil
 	default:
-		return Failed(ErrOverload)
+		return ErrOverload
 	}
 }
 

@@ -39,6 +39,27 @@ func TestPool(t *testing.T) {
 	}
 }
 
+func started(s *Secret) *Secret {
+	s.Start()
+	return s
+}
+
+// A secret that nobody starts costs the private key nothing.
+func TestPoolStartsNothingUnasked(t *testing.T) {
+	pool, q, release := blockedPool(t, 1)
+	defer pool.Close()
+	defer release()
+	s := pool.MasterSecret(q)
+	if _, err := s.Master(); pool.Waiting() != 0 || !errors.Is(err, ErrPending) {
+		t.Fatalf("%d wait, error %v", pool.Waiting(), err)
+	}
+	s.Start()
+	s.Start() // again
+	if pool.Waiting() != 1 {
+		t.Fatalf("%d wait, want 1", pool.Waiting())
+	}
+}
+
 // blockedPool returns a pool whose single worker waits in a callback until release is called.
 func blockedPool(t *testing.T, queue int) (pool *Pool, q Request, release func()) {
 	key := key512(t)
@@ -58,12 +79,12 @@ func TestPoolOverload(t *testing.T) {
 	pool, q, release := blockedPool(t, 3)
 	var queued []*Secret
 	for range 3 {
-		queued = append(queued, pool.MasterSecret(q))
+		queued = append(queued, started(pool.MasterSecret(q)))
 	}
 	if pool.Waiting() != 3 {
 		t.Errorf("%d wait", pool.Waiting())
 	}
-	over := pool.MasterSecret(q)
+	over := started(pool.MasterSecret(q))
 	if _, err := over.Master(); !errors.Is(err, ErrOverload) {
 		t.Errorf("error %v, want ErrOverload", err)
 	}
@@ -81,7 +102,7 @@ func TestPoolClose(t *testing.T) {
 	pool, q, release := blockedPool(t, 8)
 	var queued []*Secret
 	for range 8 {
-		queued = append(queued, pool.MasterSecret(q))
+		queued = append(queued, started(pool.MasterSecret(q)))
 	}
 	closed := make(chan struct{})
 	go func() { pool.Close(); close(closed) }()
@@ -95,7 +116,7 @@ func TestPoolClose(t *testing.T) {
 			t.Errorf("request %d: error %v", i, err)
 		}
 	}
-	if _, err := pool.MasterSecret(q).Master(); !errors.Is(err, ErrClosed) {
+	if _, err := started(pool.MasterSecret(q)).Master(); !errors.Is(err, ErrClosed) {
 		t.Errorf("after Close: error %v", err)
 	}
 	pool.Close() // again
@@ -153,7 +174,7 @@ func TestPoolWaitRoom(t *testing.T) {
 	hold := make(chan struct{})
 	p := NewPool(ring, 1, 8, func() { <-hold })
 	for range 4 {
-		p.MasterSecret(testRequest(ring.Keys()[0], seal(t, key, testPremaster())))
+		started(p.MasterSecret(testRequest(ring.Keys()[0], seal(t, key, testPremaster()))))
 	}
 	p.WaitRoom(t.Context(), 4) // there is room
 	ctx, cancel := context.WithCancel(t.Context())

@@ -15,10 +15,11 @@ const MasterSecretLen = 48
 // ErrPending is what [Secret.Master] returns before the secret is ready.
 var ErrPending = errors.New("master secret not ready yet")
 
-// A Secret is a master secret that may still be on its way. It is safe for concurrent use, settles
-// once, and never prints what it holds.
+// A Secret is a master secret that may still be on its way, or not even asked for. It is safe for
+// concurrent use, settles once, and never prints what it holds.
 type Secret struct {
 	mu     sync.Mutex
+	start  func() // asks for it; nil: that was done
 	ready  bool
 	master []byte
 	err    error
@@ -37,6 +38,17 @@ func Resolved(master []byte) *Secret { return &Secret{ready: true, master: maste
 
 // Failed returns a secret that is ready and has failed with err.
 func Failed(err error) *Secret { return &Secret{ready: true, err: err} }
+
+// Start has the work for the secret begin, unless it has. It does not wait.
+func (s *Secret) Start() {
+	s.mu.Lock()
+	start := s.start
+	s.start = nil
+	s.mu.Unlock()
+	if start != nil {
+		start()
+	}
+}
 
 // Ready reports whether Master has an answer.
 func (s *Secret) Ready() bool {
@@ -57,14 +69,15 @@ func (s *Secret) Master() ([]byte, error) {
 	return s.master, s.err
 }
 
-// Then calls f once, when the secret is ready: before Then returns, on the caller's goroutine, if
-// it is already, otherwise on the goroutine that settles it. A caller that holds a lock which f
-// takes must ask Ready first.
+// Then starts the secret and calls f once, when it is ready: before Then returns, on the caller's
+// goroutine, if it is already, otherwise on the goroutine that settles it. A caller must not hold a
+// lock which f takes.
 func (s *Secret) Then(f func()) {
 	s.mu.Lock()
 	if !s.ready {
 		s.then = append(s.then, f)
 		s.mu.Unlock()
+		s.Start()
 		return
 	}
 	s.mu.Unlock()

@@ -89,7 +89,9 @@ func (s *Session) askKey(n *negotiation) {
 	case !s.cfg.Inline && s.cfg.Ring != nil:
 		for _, id := range s.cfg.Ring.Keys() {
 			n.request.Key = id
-			n.trials = append(n.trials, trial{key: id, secret: s.cfg.Keys.MasterSecret(*n.request)})
+			secret := s.cfg.Keys.MasterSecret(*n.request)
+			secret.Start() // all of them at once
+			n.trials = append(n.trials, trial{key: id, secret: secret})
 		}
 	}
 	s.remember(n)
