@@ -78,6 +78,7 @@ type story struct {
 	shown   bool    // the server's certificate, in the present handshake
 	spoke   [2]bool // a direction has shown application data
 	clear   [2]bool
+	client  string // what was said of the client's certificate
 }
 
 func (st *story) say(t time.Time, format string, args ...any) {
@@ -178,7 +179,11 @@ func (st *story) established(e *session.Event) {
 		if f.ClientProven {
 			proof = "and proved to hold its key"
 		}
-		st.say(e.Time, "The client presented %s, %s.", certificate(f.ClientChain[0]), proof)
+		// A renegotiation leaves it standing, and then it was not presented again.
+		if text := certificate(f.ClientChain[0]) + ", " + proof; text != st.client {
+			st.client = text
+			st.say(e.Time, "The client presented %s.", text)
+		}
 	}
 	st.say(e.Time, "Both Finished messages were right: from here on both directions are read.")
 }

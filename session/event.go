@@ -107,8 +107,11 @@ type Flow struct {
 	JA4                string
 	ClientHelloVersion handshake.Version
 
-	ServerChain [][]byte // DER, leaf first; nil when resumed
-	ClientChain [][]byte // DER, leaf first; nil when none was sent
+	// ServerChain and ClientChain are DER, leaf first: what the peers last presented on this connection.
+	// Nil is a server's that only resumed sessions, and a client's that sent none; a resumed session
+	// brings its client's along. What was proven outlives a renegotiation that proves nothing.
+	ServerChain [][]byte
+	ClientChain [][]byte
 	// ClientProven says that the client's CertificateVerify was checked and right: it holds the key
 	// of ClientChain's leaf.
 	ClientProven bool

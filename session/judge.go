@@ -129,7 +129,8 @@ func (s *Session) serverCertificate(n *negotiation, m handshake.Message) {
 	}
 	n.full = true
 	s.flow.Resumed = ResumedNot
-	s.flow.ServerChain, s.flow.ClientChain, s.flow.ClientProven = nil, nil, false
+	s.flow.ServerChain = nil
+	s.showClient(n, nil, false)
 	if n.server.ServerCertificateType != 0 {
 		s.judge(CertificateMismatch, "the server showed no X.509 certificate") // RFC 7250
 		return

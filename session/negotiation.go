@@ -36,6 +36,10 @@ type negotiation struct {
 	ticket   []byte          // that the server just gave
 	promised *rsakex.Session // what was put into the store last
 
+	// clientChain is the client's certificate in this handshake, or in the session that it resumes.
+	clientChain  [][]byte
+	clientProven bool
+
 	proof    *ssl3Proof // SSL 3.0: a CertificateVerify that cannot be checked before there are keys
 	keys     *keys      // derived; nil before
 	changed  [2]bool    // the side's ChangeCipherSpec put them in force
@@ -180,7 +184,7 @@ func (s *Session) clientMessage(n *negotiation, m handshake.Message) {
 }
 
 func (s *Session) clientCertificate(n *negotiation, m handshake.Message) {
-	s.flow.ClientChain, s.flow.ClientProven = nil, false
+	s.showClient(n, nil, false)
 	if n.server != nil && n.server.ClientCertificateType != 0 {
 		return // no X.509 certificate (RFC 7250)
 	}
@@ -189,7 +193,7 @@ func (s *Session) clientCertificate(n *negotiation, m handshake.Message) {
 		s.malformed(m, err)
 		return
 	}
-	s.flow.ClientChain = cloneChain(c.Chain)
+	s.showClient(n, cloneChain(c.Chain), false)
 }
 
 func cloneChain(chain [][]byte) [][]byte {
@@ -255,6 +259,7 @@ func (s *Session) confirmed(n *negotiation) {
 // complete ends a handshake: both Finished messages agreed.
 func (s *Session) complete(n *negotiation) {
 	s.flow.Handshakes++
+	s.acceptClient(n)
 	s.established = true
 	s.remember(n)
 	s.emit(KindEstablished, handshake.Server)

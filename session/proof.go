@@ -19,7 +19,7 @@ func (s *Session) certificateVerify(n *negotiation, m handshake.Message) {
 		s.malformed(m, err)
 		return
 	}
-	if n.broken || len(s.flow.ClientChain) == 0 {
+	if n.broken || len(n.clientChain) == 0 {
 		return
 	}
 	p := identity.Proof{
@@ -35,14 +35,34 @@ func (s *Session) certificateVerify(n *negotiation, m handshake.Message) {
 	default:
 		p.Transcript = n.transcript.Raw()
 	}
-	s.prove(p)
+	s.prove(n, p)
 	if v < handshake.TLS13 {
 		s.remember(n) // what was promised before did not know the client yet
 	}
 }
 
-func (s *Session) prove(p identity.Proof) {
-	s.flow.ClientProven = identity.Verify(s.flow.ClientChain[0], p) == nil
+func (s *Session) prove(n *negotiation, p identity.Proof) {
+	s.showClient(n, n.clientChain, identity.Verify(n.clientChain[0], p) == nil)
+}
+
+// showClient notes who the client is in a handshake, or in the session that it resumes. A renegotiation
+// that proves nothing does not take away what the connection has proven: both handshakes are one
+// client's where the peers bind them together (RFC 5746).
+func (s *Session) showClient(n *negotiation, chain [][]byte, proven bool) {
+	n.clientChain, n.clientProven = chain, proven
+	if s.flow.ClientProven && !proven && n.server != nil && hasExtension(n.server, handshake.ExtRenegotiationInfo) {
+		return
+	}
+	s.flow.ClientChain, s.flow.ClientProven = chain, proven
+}
+
+// acceptClient is called when a handshake is complete: the server took the client for whom it said it
+// is, though its proof may not have been seen.
+func (s *Session) acceptClient(n *negotiation) {
+	f := &s.flow
+	if len(n.clientChain) > 0 && !n.clientProven && len(f.ClientChain) > 0 && !bytes.Equal(n.clientChain[0], f.ClientChain[0]) {
+		f.ClientChain, f.ClientProven = n.clientChain, false
+	}
 }
 
 // ssl3Proof is a CertificateVerify of SSL 3.0, which signs the master secret, too (RFC 6101,
@@ -54,13 +74,13 @@ type ssl3Proof struct {
 
 // checkProof checks a proof that had to wait for the master secret.
 func (s *Session) checkProof(n *negotiation) {
-	if n.proof == nil || len(s.flow.ClientChain) == 0 || n.proof.transcript == nil {
+	if n.proof == nil || len(n.clientChain) == 0 || n.proof.transcript == nil {
 		return
 	}
 	t := rsakex.Transcript{Limit: len(n.proof.transcript)}
 	t.SetVersion(handshake.SSL30, n.suite.PRF)
 	t.Write(n.proof.transcript)
 	n.proof.Hash = t.CertificateVerifySSL3(n.keys.master)
-	s.prove(n.proof.Proof)
+	s.prove(n, n.proof.Proof)
 	n.proof = nil
 }

@@ -21,8 +21,7 @@ func (s *Session) resume(n *negotiation) {
 	}
 	n.resumed, n.secret = session, session.Secret
 	n.key, n.hasKey = session.Key, session.Key != rsakex.KeyID{}
-	s.flow.ServerChain = nil
-	s.flow.ClientChain, s.flow.ClientProven = session.ClientChain, session.ClientProven
+	s.showClient(n, session.ClientChain, session.ClientProven)
 	s.judge(CauseNone, "")
 }
 
@@ -108,7 +107,7 @@ func (s *Session) session(n *negotiation) *rsakex.Session {
 	return &rsakex.Session{
 		Secret: n.secret, Key: n.key, Version: n.server.SelectedVersion(),
 		Suite: n.server.CipherSuite, EMS: n.server.ExtendedMasterSecret,
-		ClientChain: s.flow.ClientChain, ClientProven: s.flow.ClientProven,
+		ClientChain: n.clientChain, ClientProven: n.clientProven,
 	}
 }
 

@@ -297,7 +297,7 @@ func (s *Session) note13(n *negotiation, d *direction, m handshake.Message) {
 		if d.side == handshake.Server {
 			s.flow.ServerChain = cloneChain(c.Chain)
 		} else {
-			s.flow.ClientChain = cloneChain(c.Chain)
+			s.showClient(n, cloneChain(c.Chain), false)
 		}
 	case handshake.TypeCertificateVerify:
 		if d.side == handshake.Client {

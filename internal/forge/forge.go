@@ -28,6 +28,7 @@ type Options struct {
 	EMS     bool // extended master secret
 	EtM     bool // encrypt-then-MAC
 	Deflate bool
+	Secure  bool // the server binds a renegotiation to what was before (RFC 5746)
 
 	Key   *rsa.PrivateKey // the server's
 	Chain [][]byte        // the server's, DER
