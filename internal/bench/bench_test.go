@@ -3,7 +3,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"hash/crc32"
 	"math"
@@ -12,6 +14,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sightglass/sightglass/handshake"
 	"github.com/sightglass/sightglass/internal/nettest"
@@ -212,5 +215,57 @@ func TestMarkdown(t *testing.T) {
 	b := &bench{machine: []string{"kernel: x"}, lines: []line{{measured: "a", figure: "1", against: "b", other: "2", ratio: 0.5, target: atMost(1)}}}
 	if got := b.markdown(); !strings.Contains(got, "| a | 1 | b | 2 | 0.50 | ≤ 1 | pass |") {
 		t.Errorf("%s", got)
+	}
+}
+
+// TestSender: packets cross the wire as they are, none is lost, and they are spread over the time that they are to take.
+func TestSender(t *testing.T) {
+	_, own, _ := testIdentities(t)
+	var file bytes.Buffer
+	c := newCapture(&file)
+	f := c.tls(captureClient(0), captureServer, captured(own))
+	f.bulk(handshake.Server, 1<<20)
+	f.close()
+	if err := c.end(); err != nil {
+		t.Fatal(err)
+	}
+	a, b := nettest.Host(t, "sender"), nettest.Host(t, "tap")
+	if err := nettest.Veth(a, "eth0", b, "eth0"); err != nil {
+		t.Fatal(err)
+	}
+	tap, err := b.Capture("eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	packets := file.Bytes()[fileHead:]
+	const span = 200 * time.Millisecond
+	begun := time.Now()
+	err = a.Do(func() error {
+		s, err := newSender("eth0")
+		if err != nil {
+			return err
+		}
+		defer s.close()
+		return s.send(packets, span)
+	})
+	if took := time.Since(begun); err != nil || took < span {
+		t.Fatalf("took %v, %v", took, err)
+	}
+	frames, err := tap.Stop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, got := range frames {
+		if len(got.Data) < 14 || got.Data[12] != 8 || got.Data[13] != 0 {
+			continue // the hosts' own, of IPv6
+		}
+		size := int(binary.LittleEndian.Uint32(packets[8:]))
+		if !bytes.Equal(got.Data, packets[packetHead:][:size]) {
+			t.Fatal("another packet came than was sent")
+		}
+		packets = packets[packetHead+size:]
+	}
+	if len(packets) > 0 {
+		t.Errorf("%d bytes of packets did not come", len(packets))
 	}
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -20,8 +21,10 @@ type captureSpec struct {
 	resumed bool
 }
 
-// capturePort is the servers' in captures.
+// capturePort is the server's in captures.
 const capturePort = 443
+
+var captureServer = netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, 2}), capturePort)
 
 // captureFile is a capture on disk.
 type captureFile struct {
@@ -52,20 +55,17 @@ func (b *bench) makeCapture(spec captureSpec) (*captureFile, error) {
 		return nil, err
 	}
 	file := &captureFile{captureSpec: spec, path: b.lab.file(spec.name + ".pcap")}
-	c, err := createCapture(file.path)
+	w, err := os.Create(file.path)
 	if err != nil {
 		return nil, err
 	}
-	id := make([]byte, sessionID)
-	id[0] = 1
-	o := forge.Options{Version: version, Suite: suiteGCM, Key: server.key, Chain: [][]byte{server.cert}, SessionID: id}
-	to := netip.AddrPortFrom(netip.MustParseAddr("198.51.100.2"), capturePort)
+	c := newCapture(w)
+	o := captured(server)
 	for i := range spec.flows {
 		if b.ctx.Err() != nil {
 			break
 		}
-		from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 40000)
-		f := c.tls(from, to, o)
+		f := c.tls(captureClient(i), captureServer, o)
 		f.say(handshake.Client, []byte("GET /"))
 		f.bulk(handshake.Server, spec.bytes)
 		f.close()
@@ -74,8 +74,20 @@ func (b *bench) makeCapture(spec captureSpec) (*captureFile, error) {
 		}
 	}
 	file.sums, file.size = c.sums, c.size
-	if err := c.close(); err != nil {
+	if err := errors.Join(c.end(), w.Close()); err != nil {
 		return nil, fmt.Errorf("%s: %w", file.path, err)
 	}
 	return file, b.ctx.Err()
+}
+
+// captured is what the handshakes in captures are like.
+func captured(server *identity) forge.Options {
+	id := make([]byte, sessionID)
+	id[0] = 1
+	return forge.Options{Version: version, Suite: suiteGCM, Key: server.key, Chain: [][]byte{server.cert}, SessionID: id}
+}
+
+// captureClient is the client of a capture's i-th flow.
+func captureClient(i int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 40000)
 }

@@ -73,6 +73,8 @@ func (c *client) do(j *job) (*answer, error) {
 		return c.latency(j)
 	case "idle":
 		return c.idle(j)
+	case "replay":
+		return c.replay(j)
 	}
 	return nil, fmt.Errorf("no such job: %q", j.Kind)
 }

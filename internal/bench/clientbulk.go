@@ -122,7 +122,7 @@ func (f *bulkFlow) announced() (err error) {
 
 // take tells the server to send, and takes it.
 func (f *bulkFlow) take(j *job) error {
-	if err := f.ask(askGo, uint64(j.Rate/float64(j.Flows))); err != nil {
+	if err := f.ask(askGo, 0); err != nil {
 		return err
 	}
 	if f.open {

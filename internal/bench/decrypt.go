@@ -43,12 +43,12 @@ func ssldumpDecrypt(b *bench, file string) *exec.Cmd {
 // least.
 const tsharkStat = "io,stat,0,SUM(data.len)data.len"
 
-func tsharkKeys(b *bench, port int) string {
-	return fmt.Sprintf("tls.keys_list:198.51.100.2,%d,data,%s", port, b.lab.file(serverKey))
+func tsharkKeys(b *bench) string {
+	return fmt.Sprintf("tls.keys_list:%s,%d,data,%s", captureServer.Addr(), captureServer.Port(), b.lab.file(serverKey))
 }
 
 func tsharkDecrypt(b *bench, file string) *exec.Cmd {
-	return exec.Command("tshark", "-n", "-q", "-r", file, "-o", tsharkKeys(b, capturePort), "-z", tsharkStat)
+	return exec.Command("tshark", "-n", "-q", "-r", file, "-o", tsharkKeys(b), "-z", tsharkStat)
 }
 
 // showedBytes says that a program wrote at least the plaintext.

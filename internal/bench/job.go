@@ -12,14 +12,14 @@ import (
 
 // A job is what the harness asks of the client, one line of JSON each.
 type job struct {
-	Kind    string   // bulk, shake, latency, idle
+	Kind    string   // bulk, shake, latency, idle, replay
 	Targets []string // where to connect; all but latency take one
 	Suite   uint16
 	Plain   bool    // bulk: no TLS
 	Open    bool    // bulk: open every record, for the box seals them anew
 	Flows   int     // bulk, idle
-	Bytes   int64   // bulk: of plaintext, in each flow
-	Rate    float64 // bulk: bytes a second in all; shake, latency: handshakes a second beside; 0: no bound
+	Bytes   int64   // bulk: of plaintext, in each flow; replay: of plaintext
+	Rate    float64 // replay: bytes of plaintext a second; shake, latency: handshakes a second beside; 0: no bound
 	Workers int     // shake: connections at once
 	Seconds float64 // shake
 	Resume  bool    // shake
@@ -35,7 +35,7 @@ type answer struct {
 	Ready   bool
 	Seconds float64
 	Count   int         // handshakes
-	Sums    []connSum   // bulk, idle: one a flow
+	Sums    []connSum   // bulk, idle, replay: one a flow
 	Samples [][]float64 // latency: seconds, by target
 }
 

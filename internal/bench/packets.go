@@ -5,19 +5,18 @@ package main
 import (
 	"bufio"
 	"encoding/binary"
+	"io"
 	"math/bits"
 	"net/netip"
-	"os"
 	"time"
 
 	"github.com/sightglass/sightglass/handshake"
 	"github.com/sightglass/sightglass/internal/forge"
 )
 
-// capture writes a pcap file of TCP connections, Ethernet and IPv4, as a tap would have taken it.
+// capture makes a pcap file of TCP connections, Ethernet and IPv4, as a tap would have taken it.
 type capture struct {
 	w    *bufio.Writer
-	f    *os.File
 	now  time.Time
 	size int64
 	head [54]byte
@@ -26,31 +25,26 @@ type capture struct {
 
 const (
 	segmentLen = 1460 // bytes of payload
+	fileHead   = 24
+	packetHead = 16
 	pcapLimit  = 256 << 10
 	linkType   = 1 // Ethernet
 )
 
-func createCapture(path string) (*capture, error) {
-	f, err := os.Create(path)
-	if err != nil {
-		return nil, err
-	}
-	c := &capture{f: f, w: bufio.NewWriterSize(f, 1<<20), now: time.Unix(1_700_000_000, 0)}
+// newCapture begins a file. What goes wrong with w shows when the file ends.
+func newCapture(w io.Writer) *capture {
+	c := &capture{w: bufio.NewWriterSize(w, 1<<20), now: time.Unix(1_700_000_000, 0)}
 	b := binary.LittleEndian.AppendUint32(nil, 0xa1b2c3d4)
 	b = binary.LittleEndian.AppendUint32(b, 2|4<<16)
 	for _, v := range []uint32{0, 0, pcapLimit, linkType} {
 		b = binary.LittleEndian.AppendUint32(b, v)
 	}
-	_, err = c.w.Write(b)
-	return c, err
+	_, _ = c.w.Write(b)
+	return c
 }
 
-func (c *capture) close() error {
-	if err := c.w.Flush(); err != nil {
-		return err
-	}
-	return c.f.Close()
-}
+// end writes what is not written yet.
+func (c *capture) end() error { return c.w.Flush() }
 
 // tcpFlow is one connection in a capture.
 type tcpFlow struct {
@@ -99,7 +93,7 @@ func (f *tcpFlow) close() {
 	f.c.sums = append(f.c.sums, f.sum)
 }
 
-// packet writes one packet. What goes wrong with the file shows when it is closed.
+// packet writes one packet.
 func (f *tcpFlow) packet(from handshake.Side, flags byte, payload []byte) {
 	if from != handshake.Client || len(payload) == 0 {
 		f.due = 0
@@ -135,7 +129,7 @@ func (f *tcpFlow) packet(from handshake.Side, flags byte, payload []byte) {
 }
 
 func (c *capture) write(payload []byte) {
-	var b [16]byte
+	var b [packetHead]byte
 	n := uint32(len(c.head) + len(payload))
 	binary.LittleEndian.PutUint32(b[:], uint32(c.now.Unix()))
 	binary.LittleEndian.PutUint32(b[4:], uint32(c.now.Nanosecond()/1000))

@@ -185,21 +185,13 @@ func (t *tlsConn) sendSlab(s *slab) error {
 	return send(t.Conn, s.bytes, ask)
 }
 
-// send sends b, at the rate that the client asked for.
+// send sends b when the client says so.
 func send(c net.Conn, b, ask []byte) error {
 	if len(ask) != askLen || ask[0] != askGo {
 		return fmt.Errorf("no word to go on")
 	}
-	p := newPacer(float64(binary.BigEndian.Uint64(ask[1:])))
-	for len(b) > 0 {
-		n := min(len(b), p.piece())
-		if _, err := c.Write(b[:n]); err != nil {
-			return err
-		}
-		b = b[n:]
-		p.sent(n)
-	}
-	return nil
+	_, err := c.Write(b)
+	return err
 }
 
 // servePlain is one connection that is not TLS.

@@ -40,18 +40,11 @@ func ssldumpSniff(b *bench) *exec.Cmd {
 }
 
 func tsharkSniff(b *bench) *exec.Cmd {
-	return exec.Command("tshark", "-n", "-q", "-i", nettest.BoxClientLink, "-o", tsharkKeys(b, port(wayDirect, portTLS)), "-z", tsharkStat)
+	return exec.Command("tshark", "-n", "-q", "-i", nettest.BoxClientLink, "-o", tsharkKeys(b), "-z", tsharkStat)
 }
-
-// wireSegments keeps packets as small as they are on a wire, which a tap would show.
-const wireSegments = "1"
 
 // sniff finds the highest rate that each program keeps up with.
 func (b *bench) sniff() error {
-	if err := b.lab.segments(wireSegments); err != nil {
-		return err
-	}
-	defer func() { _ = b.lab.segments("65535") }()
 	rates := map[*sniffer]float64{}
 	for _, s := range []*sniffer{sightglassSniffer, ssldumpSniffer, tsharkSniffer} {
 		rate, err := b.highest(s)
@@ -68,23 +61,9 @@ func (b *bench) sniff() error {
 	return nil
 }
 
-// segments bounds how many segments the hosts hand on as one packet.
-func (l *lab) segments(n string) error {
-	for host, link := range map[*nettest.Namespace]string{l.Client: nettest.ClientLink, l.Server: nettest.ServerLink} {
-		c, err := start(host, 10*time.Second, exec.Command("ip", "link", "set", "dev", link, "gso_max_segs", n))
-		if err == nil {
-			err = c.wait()
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 const (
 	slowest   = 2e6 // bytes a second
-	fastest   = 4e9
+	fastest   = 2e9 // the packets of a step are in memory
 	precision = 1.15
 )
 
@@ -93,7 +72,7 @@ const (
 func (b *bench) highest(s *sniffer) (float64, error) {
 	good, bad := 0.0, 0.0
 	for rate := slowest; rate < fastest; rate *= 2 {
-		reached, behind, err := b.keepsUp(s, rate)
+		reached, behind, err := b.keptUp(s, rate)
 		if err != nil {
 			return 0, err
 		}
@@ -108,7 +87,7 @@ func (b *bench) highest(s *sniffer) (float64, error) {
 		}
 	}
 	for good > 0 && bad/good > precision {
-		reached, behind, err := b.keepsUp(s, (good+bad)/2)
+		reached, behind, err := b.keptUp(s, (good+bad)/2)
 		switch {
 		case err != nil:
 			return 0, err
@@ -132,6 +111,15 @@ const (
 	sniffLag  = time.Second
 )
 
+// keptUp is keepsUp. Who is behind may try once more: another program may have had the processors.
+func (b *bench) keptUp(s *sniffer, rate float64) (reached float64, behind, err error) {
+	reached, behind, err = b.keepsUp(s, rate)
+	if err == nil && behind != nil {
+		reached, behind, err = b.keepsUp(s, rate)
+	}
+	return reached, behind, err
+}
+
 // keepsUp sends at a rate, and returns as behind why the program did not keep up: it did not decrypt every byte, or
 // was behind at the end.
 func (b *bench) keepsUp(s *sniffer, rate float64) (reached float64, behind, err error) {
@@ -142,8 +130,7 @@ func (b *bench) keepsUp(s *sniffer, rate float64) (reached float64, behind, err 
 	defer os.Remove(out)
 	defer c.stop()
 	span := size(b, sniffSpan, 300*time.Millisecond)
-	j := job{Kind: "bulk", Suite: suiteGCM, Flows: 1, Bytes: int64(rate * span.Seconds()), Rate: rate,
-		Targets: []string{b.lab.address(wayDirect, portTLS)}}
+	j := job{Kind: "replay", Bytes: int64(rate * span.Seconds()), Rate: rate}
 	a, err := b.lab.ask(b.ctx, j, nil)
 	if err != nil {
 		return 0, nil, err
