@@ -34,6 +34,8 @@ type flow struct {
 	}
 
 	subject string // of the client's certificate
+	issued  string // the fingerprint of the server's
+	sni     string
 	urls    []string
 	status  []int
 }
@@ -55,7 +57,8 @@ type eveEvent struct {
 	DestIP   netip.Addr `json:"dest_ip"`
 	DestPort uint16     `json:"dest_port"`
 	TLS      struct {
-		Client struct{ Subject string }
+		SNI, Fingerprint string
+		Client           struct{ Subject string }
 	}
 	HTTP struct {
 		URL    string
@@ -106,7 +109,7 @@ func (b *box) flows() ([]*flow, error) {
 func (f *flow) add(e *eveEvent) (err error) {
 	switch e.Type {
 	case "tls":
-		f.subject = e.TLS.Client.Subject
+		f.subject, f.issued, f.sni = e.TLS.Client.Subject, e.TLS.Fingerprint, e.TLS.SNI
 	case "http":
 		f.urls, f.status = append(f.urls, e.HTTP.URL), append(f.status, e.HTTP.Status)
 	case "flow":

@@ -117,6 +117,12 @@ type result struct {
 func (b *box) finish() *result {
 	b.l.t.Helper()
 	b.close()
+	return b.results()
+}
+
+// results reads what a box wrote that has ended.
+func (b *box) results() *result {
+	b.l.t.Helper()
 	r := &result{}
 	var err error
 	r.flows, err = b.flows()
