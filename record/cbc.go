@@ -5,6 +5,7 @@ package record
 import (
 	"crypto/cipher"
 	"crypto/rand"
+	"crypto/subtle"
 
 	"github.com/sightglass/sightglass/handshake"
 )
@@ -48,68 +49,94 @@ func (c *cbc) chain(ciphertext []byte) {
 type cbcOpening struct {
 	cbc
 	decrypter cbcDecrypter
+	lookahead
 }
 
 func newCBCOpening(p Params, k Keys) (*cbcOpening, error) {
 	d, err := newCBCDecrypter(p.Suite.Cipher, k.Key)
-	return &cbcOpening{newCBCState(p, k), d}, err
+	return &cbcOpening{newCBCState(p, k), d, newLookahead(p, k)}, err
 }
 
 func (c *cbcOpening) open(buf, rec, b []byte, s search) ([]byte, uint64, error) {
-	iv, ciphertext, tag, ok := c.split(b)
+	known, rest := c.recall(rec, c.iv, s), c.rest
+	c.rest = nil
+	p, ok := c.split(b, c.iv[:c.size])
 	if !ok {
 		return nil, 0, ErrMalformed
 	}
 	if c.lost {
-		c.chain(ciphertext)
+		c.chain(p.ciphertext)
 		return nil, 0, ErrIVLost
 	}
 	seq := s.from
-	if c.etm {
-		// Nothing is decrypted before the MAC is right (RFC 7366, Section 3).
-		if seq, ok = c.mac.find(s.from, s.window, rec, b[:len(b)-len(tag)], tag); !ok {
-			return nil, 0, ErrMAC
-		}
+	if known != nil {
+		p = known.parts
+		ok = subtle.ConstantTimeCompare(known.mac[:], p.tag) == 1
+	} else if p, ok = c.begin(buf, p); !ok {
+		return nil, 0, ErrMAC
+	} else if mac, two := c.lookAhead(rec, p, rest, s); two {
+		ok = subtle.ConstantTimeCompare(mac[:], p.tag) == 1
+	} else {
+		seq, ok = c.mac.find(s.from, s.window, rec, p.payload, p.tag)
 	}
-	plaintext := room(buf, len(ciphertext))
-	c.decrypter.Decrypt(plaintext, ciphertext, iv)
-	if plaintext, ok = c.unpad(plaintext); !ok {
+	if !ok {
 		return nil, 0, ErrMAC
 	}
-	if !c.etm {
-		n := len(plaintext) - c.mac.size
-		if n < 0 {
-			return nil, 0, ErrMAC
-		}
-		plaintext, tag = plaintext[:n], plaintext[n:]
-		if seq, ok = c.mac.find(s.from, s.window, rec, plaintext, tag); !ok {
+	plaintext := p.payload
+	if c.etm {
+		// Nothing is decrypted before the MAC is right (RFC 7366, Section 3).
+		if plaintext, ok = c.decrypt(buf, p); !ok {
 			return nil, 0, ErrMAC
 		}
 	}
-	c.chain(ciphertext)
+	c.chain(p.ciphertext)
 	return plaintext, seq, nil
 }
 
-// split takes a record's body apart. The tag is nil unless it stands outside the ciphertext.
-func (c *cbcOpening) split(b []byte) (iv, ciphertext, tag []byte, ok bool) {
+// parts are those of a record. Payload is what the MAC is of, and tag is the MAC: they are encrypted, and not known
+// before begin, unless the tag stands outside the ciphertext.
+type parts struct{ iv, ciphertext, payload, tag []byte }
+
+// split takes a record's body apart. Without an IV of its own it is chained to iv.
+func (c *cbcOpening) split(b, iv []byte) (p parts, ok bool) {
 	least := 1 // the length of the padding
 	if c.etm {
 		n := len(b) - c.mac.size
 		if n < 0 {
-			return nil, nil, nil, false
+			return parts{}, false
 		}
-		b, tag = b[:n], b[n:]
+		b, p.payload, p.tag = b[:n], b[:n], b[n:]
 	} else {
 		least += c.mac.size
 	}
-	iv = c.iv[:c.size]
 	if !c.chained {
 		if len(b) < c.size {
-			return nil, nil, nil, false
+			return parts{}, false
 		}
 		iv, b = b[:c.size], b[c.size:] // RFC 4346, Section 6.2.3.2
 	}
-	return iv, b, tag, len(b) >= least && len(b)%c.size == 0
+	p.iv, p.ciphertext = iv, b
+	return p, len(b) >= least && len(b)%c.size == 0
+}
+
+// begin does what comes before the MAC: unless it stands outside, a record is decrypted, to buf.
+func (c *cbcOpening) begin(buf []byte, p parts) (parts, bool) {
+	if c.etm {
+		return p, true
+	}
+	plaintext, ok := c.decrypt(buf, p)
+	n := len(plaintext) - c.mac.size
+	if !ok || n < 0 {
+		return p, false
+	}
+	p.payload, p.tag = plaintext[:n], plaintext[n:]
+	return p, true
+}
+
+func (c *cbcOpening) decrypt(buf []byte, p parts) ([]byte, bool) {
+	plaintext := room(buf, len(p.ciphertext))
+	c.decrypter.Decrypt(plaintext, p.ciphertext, p.iv)
+	return c.unpad(plaintext)
 }
 
 // unpad takes the padding off. No time is hidden here: nothing that a peer can see depends on it.

@@ -49,17 +49,22 @@ func newHash(m handshake.MAC) func() hash.Hash {
 // compute returns the MAC of a payload: of the plaintext, or with encrypt-then-MAC of IV and
 // ciphertext. Type and version are rec's. The result is valid until the next call.
 func (m *recordMAC) compute(seq uint64, rec, payload []byte) []byte {
-	binary.BigEndian.PutUint64(m.head[:], seq)
 	if m.secret != nil {
-		return m.computeSSL30(rec[0], payload)
+		return m.computeSSL30(seq, rec[0], payload)
 	}
-	// RFC 5246, Section 6.2.3.1; RFC 7366, Section 3.
-	copy(m.head[8:11], rec)
-	binary.BigEndian.PutUint16(m.head[11:], uint16(len(payload)))
+	m.head = macHead(seq, rec, len(payload))
 	m.hash.Reset()
 	m.hash.Write(m.head[:])
 	m.hash.Write(payload)
 	return m.hash.Sum(m.sum[:0])
+}
+
+// macHead is what the MAC of a payload of n bytes begins with (RFC 5246, Section 6.2.3.1; RFC 7366, Section 3).
+func macHead(seq uint64, rec []byte, n int) (head [13]byte) {
+	binary.BigEndian.PutUint64(head[:], seq)
+	copy(head[8:11], rec)
+	binary.BigEndian.PutUint16(head[11:], uint16(n))
+	return head
 }
 
 // pad1 and pad2 are those of RFC 6101, Section 5.2.3.1, as long as MD5 needs them.
@@ -69,11 +74,12 @@ var (
 )
 
 // computeSSL30 is RFC 6101, Section 5.2.3.1. The version is not part of it.
-func (m *recordMAC) computeSSL30(typ byte, payload []byte) []byte {
+func (m *recordMAC) computeSSL30(seq uint64, typ byte, payload []byte) []byte {
 	n := 48 // MD5
 	if m.size == sha1.Size {
 		n = 40
 	}
+	binary.BigEndian.PutUint64(m.head[:], seq)
 	m.head[8] = typ
 	binary.BigEndian.PutUint16(m.head[9:], uint16(len(payload)))
 	m.hash.Reset()

@@ -111,6 +111,7 @@ func (d *direction) inRecord() bool { return d.fed > d.pos }
 
 // feedRecords cuts records out of b and returns what is left when the mode changes.
 func (s *Session) feedRecords(d *direction, b []byte) []byte {
+	defer d.lookAhead(nil) // b is the caller's again
 	for d.mode == modeRecords {
 		if d.skip > 0 {
 			if b = d.skipDamaged(b); len(b) == 0 {
@@ -126,9 +127,18 @@ func (s *Session) feedRecords(d *direction, b []byte) []byte {
 			return nil
 		}
 		b = b[n:]
+		d.lookAhead(b)
 		s.frame(d, whole)
 	}
 	return b
+}
+
+// lookAhead says what comes after the record that is opened next. An opener that is no longer in force may keep it: it
+// opens nothing any more.
+func (d *direction) lookAhead(b []byte) {
+	if d.opener != nil {
+		d.opener.Follow(b)
+	}
 }
 
 // cut returns the next whole record, out of b alone or with what was kept before, and how many
