@@ -154,11 +154,12 @@ func openPEM(b *pem.Block, passphrase []byte) (keyNumbers, error) {
 // addDER adds what a file in DER holds.
 func (c *contents) addDER(data, passphrase []byte) error {
 	der := firstElement(data)
+	if pfx := toDER(data); sniff(pfx) == formPKCS12 {
+		return c.addPKCS12(pfx, passphrase)
+	}
 	switch sniff(der) {
 	case formCertificate:
 		c.certs = append(c.certs, der)
-	case formPKCS12:
-		return c.addPKCS12(der, passphrase)
 	case formUnknown:
 		return errUnknownFormat
 	default:

@@ -3,16 +3,12 @@
 package rsakex
 
 import (
-	"crypto/ecdsa"
-	"crypto/rsa"
 	encoding_asn1 "encoding/asn1"
-	"errors"
 	"fmt"
 	"math/big"
 
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
-	"software.sslmate.com/src/go-pkcs12"
 )
 
 // errKeyType is about a private key that is no RSA key.
@@ -96,43 +92,4 @@ func readUnsigned(s *cryptobyte.String) (*big.Int, bool) {
 		return nil, false
 	}
 	return new(big.Int).SetBytes(b), true
-}
-
-// addPKCS12 opens a PKCS #12 file, whose passphrase may be empty.
-func (c *contents) addPKCS12(der, passphrase []byte) error {
-	err := c.tryPKCS12(der, string(passphrase))
-	if err != nil && len(passphrase) > 0 && c.tryPKCS12(der, "") == nil {
-		return nil // a passphrase that was not needed
-	}
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, pkcs12.ErrIncorrectPassword) && len(passphrase) == 0:
-		return errors.New("the PKCS #12 file is encrypted: give a file with its passphrase")
-	case errors.Is(err, pkcs12.ErrIncorrectPassword):
-		return errors.New("wrong passphrase for the PKCS #12 file")
-	}
-	return fmt.Errorf("cannot read this PKCS #12 file (%w): convert it with openssl pkcs12 -nodes", err)
-}
-
-func (c *contents) tryPKCS12(der []byte, passphrase string) error {
-	key, cert, chain, err := pkcs12.DecodeChain(der, passphrase)
-	if err != nil {
-		return err
-	}
-	c.certs = append(c.certs, cert.Raw)
-	for _, ca := range chain {
-		c.certs = append(c.certs, ca.Raw)
-	}
-	c.keys = append(c.keys, func([]byte) (keyNumbers, error) {
-		switch key := key.(type) {
-		case *rsa.PrivateKey:
-			return numbersOf(key), nil
-		case *ecdsa.PrivateKey:
-			return keyNumbers{}, errKeyType("EC")
-		default:
-			return keyNumbers{}, errKeyType(fmt.Sprintf("of another type (%T)", key))
-		}
-	})
-	return nil
 }

@@ -103,6 +103,11 @@ func decryptPKCS8(der, passphrase []byte) ([]byte, error) {
 		!info.ReadASN1(&data, asn1.OCTET_STRING) {
 		return nil, errPBES
 	}
+	return decryptPBES(algorithm, data, passphrase)
+}
+
+// decryptPBES opens what was encrypted with a passphrase in one of the schemes of RFC 8018, Section 6.
+func decryptPBES(algorithm cryptobyte.String, data, passphrase []byte) ([]byte, error) {
 	oid, params, err := readAlgorithm(algorithm)
 	if err != nil {
 		return nil, err
@@ -218,7 +223,7 @@ func scryptKey(params cryptobyte.String, passphrase []byte, n int) ([]byte, erro
 	return key, nil
 }
 
-// pbes1 are the older schemes: those of RFC 8018, Section 6.1 and of RFC 7292, Appendix C.
+// pbes1 are the older block-cipher schemes: those of RFC 8018, Section 6.1 and of RFC 7292, Appendix C.
 var pbes1 = map[string]struct {
 	cipher blockCipher
 	derive func(passphrase, salt []byte, iterations int) (key, iv []byte)
@@ -226,7 +231,9 @@ var pbes1 = map[string]struct {
 	"1.2.840.113549.1.5.3":    {cipherDES, pbkdf1(md5.New)},
 	"1.2.840.113549.1.5.10":   {cipherDES, pbkdf1(sha1.New)},
 	"1.2.840.113549.1.12.1.3": {cipher3DES, pkcs12KDF(24)},
-	"1.2.840.113549.1.12.1.4": {cipher3DES, pkcs12KDF(16)},
+	"1.2.840.113549.1.12.1.4": {cipher3DES, twoKeys(pkcs12KDF(16))},
+	"1.2.840.113549.1.12.1.5": {rc2Cipher128, pkcs12KDF(16)},
+	"1.2.840.113549.1.12.1.6": {rc2Cipher40, pkcs12KDF(5)},
 }
 
 func decryptPBES1(oid encoding_asn1.ObjectIdentifier, params cryptobyte.String, data, passphrase []byte) ([]byte, error) {
@@ -260,37 +267,55 @@ func pbkdf1(newHash func() hash.Hash) func(passphrase, salt []byte, iterations i
 	}
 }
 
-// pkcs12KDF derives a 3DES key from keyLen bytes, 24 or 16, and an IV with SHA-1 (RFC 7292, Appendix
-// B.2).
+// pkcs12KDF derives a key of keyLen bytes and an IV with SHA-1 (RFC 7292, Appendix B.2).
 func pkcs12KDF(keyLen int) func(passphrase, salt []byte, iterations int) (key, iv []byte) {
 	return func(passphrase, salt []byte, iterations int) (key, iv []byte) {
-		key = pkcs12Derive(1, passphrase, salt, iterations, keyLen)
-		if keyLen == 16 {
-			key = append(key, key[:8]...) // two-key triple DES
-		}
-		return key, pkcs12Derive(2, passphrase, salt, iterations, 8)
+		key = pkcs12Derive(sha1.New, 1, passphrase, salt, iterations, keyLen)
+		return key, pkcs12Derive(sha1.New, 2, passphrase, salt, iterations, 8)
 	}
 }
 
-func pkcs12Derive(id byte, passphrase, salt []byte, iterations, n int) []byte {
-	const v = 64 // SHA-1's block
-	var bmp []byte
+// twoKeys makes the third key of triple DES from the first of two.
+func twoKeys(kdf func(passphrase, salt []byte, iterations int) (key, iv []byte)) func(passphrase, salt []byte, iterations int) (key, iv []byte) {
+	return func(passphrase, salt []byte, iterations int) (key, iv []byte) {
+		key, iv = kdf(passphrase, salt, iterations)
+		return append(key, key[:8]...), iv
+	}
+}
+
+// bmpString is a passphrase as PKCS #12 has it: in UTF-16 and ended by a zero. Of an empty one there
+// are two forms: nil stands for that of no bytes at all.
+func bmpString(passphrase []byte) (bmp []byte) {
+	if passphrase == nil {
+		return nil
+	}
 	for _, u := range append(utf16.Encode([]rune(string(passphrase))), 0) {
 		bmp = append(bmp, byte(u>>8), byte(u))
 	}
+	return bmp
+}
+
+func pkcs12Derive(newHash func() hash.Hash, id byte, passphrase, salt []byte, iterations, n int) []byte {
+	h := newHash()
+	v := h.BlockSize()
 	d := bytes.Repeat([]byte{id}, v)
-	i := append(fill(salt, v), fill(bmp, v)...)
+	i := append(fill(salt, v), fill(bmpString(passphrase), v)...)
 	var out []byte
 	for {
-		a := sha1.Sum(append(bytes.Clone(d), i...))
+		h.Reset()
+		h.Write(d)
+		h.Write(i)
+		a := h.Sum(nil)
 		for range iterations - 1 {
-			a = sha1.Sum(a[:])
+			h.Reset()
+			h.Write(a)
+			a = h.Sum(a[:0])
 		}
-		out = append(out, a[:]...)
+		out = append(out, a...)
 		if len(out) >= n {
 			return out[:n:n]
 		}
-		b := fill(a[:], v)[:v]
+		b := fill(a, v)[:v]
 		for j := 0; j < len(i); j += v {
 			addOne(i[j:j+v], b)
 		}
@@ -299,6 +324,9 @@ func pkcs12Derive(id byte, passphrase, salt []byte, iterations, n int) []byte {
 
 // fill repeats s to a whole number of blocks of v bytes.
 func fill(s []byte, v int) []byte {
+	if len(s) == 0 {
+		return nil
+	}
 	n := (len(s) + v - 1) / v * v
 	return bytes.Repeat(s, n/len(s)+1)[:n]
 }
