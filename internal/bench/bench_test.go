@@ -218,11 +218,12 @@ func TestMarkdown(t *testing.T) {
 	}
 }
 
-// TestSender: packets cross the wire as they are, none is lost, and they are spread over the time that they are to take.
+// TestSender: packets cross the wire no larger than on one, none is lost, and they are spread over their time.
 func TestSender(t *testing.T) {
 	_, own, _ := testIdentities(t)
 	var file bytes.Buffer
 	c := newCapture(&file)
+	c.merged = sendMerged
 	f := c.tls(captureClient(0), captureServer, captured(own))
 	f.bulk(handshake.Server, 1<<20)
 	f.close()
@@ -255,17 +256,42 @@ func TestSender(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, got := range frames {
-		if len(got.Data) < 14 || got.Data[12] != 8 || got.Data[13] != 0 {
-			continue // the hosts' own, of IPv6
-		}
-		size := int(binary.LittleEndian.Uint32(packets[8:]))
-		if !bytes.Equal(got.Data, packets[packetHead:][:size]) {
-			t.Fatal("another packet came than was sent")
-		}
-		packets = packets[packetHead+size:]
+	var sent []nettest.Frame
+	for len(packets) > 0 {
+		n := packetHead + int(binary.LittleEndian.Uint32(packets[8:]))
+		sent = append(sent, nettest.Frame{Data: packets[packetHead:n]})
+		packets = packets[n:]
 	}
-	if len(packets) > 0 {
-		t.Errorf("%d bytes of packets did not come", len(packets))
+	for _, f := range frames {
+		if len(f.Data) > headLen+segmentLen {
+			t.Fatalf("a packet of %d bytes", len(f.Data))
+		}
+	}
+	want, err := nettest.Streams(sent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := nettest.Streams(frames)
+	if err != nil || len(want) != 2 || len(got) != 2 {
+		t.Fatalf("%d streams came of %d: %v", len(got), len(want), err)
+	}
+	for key, w := range want {
+		if g := got[key]; g == nil || !bytes.Equal(g.Payload, w.Payload) || !g.SYN || !g.FIN {
+			t.Errorf("%v: something else came than was sent", key)
+		}
+	}
+}
+
+// TestAcknowledged: what either side says is acknowledged, two segments at once.
+func TestAcknowledged(t *testing.T) {
+	for _, side := range []handshake.Side{handshake.Client, handshake.Server} {
+		var file bytes.Buffer
+		c := newCapture(&file)
+		f := c.open(captureClient(0), captureServer)
+		before := c.size
+		f.send(side, make([]byte, 10*segmentLen))
+		if got, want := c.size-before, int64(15*(packetHead+headLen)+10*segmentLen); got != want {
+			t.Errorf("%v: %d bytes, want %d", side, got, want)
+		}
 	}
 }

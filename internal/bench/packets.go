@@ -19,11 +19,14 @@ type capture struct {
 	w    *bufio.Writer
 	now  time.Time
 	size int64
-	head [54]byte
+	head [headLen]byte
 	sums []connSum
+	// merged is how many segments are one packet, for the kernel to cut, which adds the checksums; 0: none are.
+	merged int
 }
 
 const (
+	headLen    = 54   // Ethernet, IPv4, TCP
 	segmentLen = 1460 // bytes of payload
 	fileHead   = 24
 	packetHead = 16
@@ -51,7 +54,7 @@ type tcpFlow struct {
 	c    *capture
 	ends [2]netip.AddrPort // by side
 	seq  [2]uint32         // next, by side
-	due  int               // segments not acknowledged
+	due  [2]int            // segments not acknowledged, by sender
 	id   uint16
 	sum  connSum
 }
@@ -73,13 +76,17 @@ func (c *capture) open(client, server netip.AddrPort) *tcpFlow {
 	return f
 }
 
-// send is what one side says, and the other's acknowledgements: one for two segments.
+// send is what one side says, and the other's acknowledgements: one for two segments, or for as many as are merged.
 func (f *tcpFlow) send(side handshake.Side, b []byte) {
+	most, delayed := segmentLen, 2
+	if f.c.merged > 0 {
+		most, delayed = segmentLen*f.c.merged, 1
+	}
 	for len(b) > 0 {
-		n := min(len(b), segmentLen)
+		n := min(len(b), most)
 		f.packet(side, flagACK|flagPSH, b[:n])
 		b = b[n:]
-		if f.due++; f.due == 2 {
+		if f.due[side]++; f.due[side] == delayed {
 			f.packet(side.Opposite(), flagACK, nil)
 		}
 	}
@@ -95,10 +102,8 @@ func (f *tcpFlow) close() {
 
 // packet writes one packet.
 func (f *tcpFlow) packet(from handshake.Side, flags byte, payload []byte) {
-	if from != handshake.Client || len(payload) == 0 {
-		f.due = 0
-	}
 	c, to := f.c, from.Opposite()
+	f.due[to] = 0
 	h := &c.head
 	c.now = c.now.Add(5 * time.Microsecond)
 	f.id++
@@ -119,8 +124,13 @@ func (f *tcpFlow) packet(from handshake.Side, flags byte, payload []byte) {
 	if flags&flagACK == 0 {
 		binary.BigEndian.PutUint32(tcp[8:], 0)
 	}
-	pseudo := uint64(6 + 20 + len(payload))
-	binary.BigEndian.PutUint16(tcp[16:], ^fold(sum16(sum16(sum16(pseudo, ip[12:20]), tcp), payload)))
+	sum := sum16(uint64(6+20+len(payload)), ip[12:20])
+	if c.merged > 0 {
+		f.id += uint16(len(payload) / segmentLen)
+		binary.BigEndian.PutUint16(tcp[16:], fold(sum))
+	} else {
+		binary.BigEndian.PutUint16(tcp[16:], ^fold(sum16(sum16(sum, tcp), payload)))
+	}
 	f.seq[from] += uint32(len(payload))
 	if flags&(flagSYN|flagFIN) != 0 {
 		f.seq[from]++

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"runtime"
 	"runtime/debug"
 	"time"
@@ -22,10 +23,11 @@ import (
 // replay sends the packets of one connection out of the client's interface: a handshake and then, at a steady rate,
 // application data of the server's. No host takes them. As a mirror port does, it waits for nobody.
 func (c *client) replay(j *job) (*answer, error) {
-	// What is added to a full segment: heads, records, and half an acknowledgement.
-	file := bytes.NewBuffer(make([]byte, 0, j.Bytes+j.Bytes/8+1<<20))
+	// Heads and records are added to what is said.
+	file := bytes.NewBuffer(make([]byte, 0, j.Bytes+j.Bytes/64+1<<20))
 	defer debug.FreeOSMemory()
 	pcap := newCapture(file)
+	pcap.merged = sendMerged
 	f := pcap.tls(captureClient(0), captureServer, captured(c.server))
 	f.say(handshake.Client, []byte("GET /"))
 	begins := pcap.size
@@ -77,14 +79,28 @@ const (
 	// too long: a sniffer's buffer may be small.
 	sendPause   = 100 * time.Microsecond
 	sendCatchUp = 512 << 10
-	sendBatch   = 64 // packets in one call
+	sendBatch   = 8  // packets in one call
+	sendMerged  = 16 // segments in one packet
 )
 
-// sender sends packets as they are, past the queues of its interface.
+// sender sends packets. It has the kernel cut what is larger than a segment, and add checksums.
 type sender struct {
+	link string
 	fd   int
-	iovs [sendBatch]unix.Iovec
+	iovs [sendBatch][2]unix.Iovec
 	msgs [sendBatch]message
+}
+
+// offloads are the kernel's struct virtio_net_hdr, which says what it is to do with a packet: add the checksum, and cut.
+var offloads = [2][10]byte{offload(unix.VIRTIO_NET_HDR_GSO_NONE, 0), offload(unix.VIRTIO_NET_HDR_GSO_TCPV4, segmentLen)}
+
+func offload(kind byte, segment uint16) (b [10]byte) {
+	const tcpAt, sumAt = 34, 16
+	b[0], b[1] = unix.VIRTIO_NET_HDR_F_NEEDS_CSUM, kind
+	for i, v := range []uint16{headLen, segment, tcpAt, sumAt} {
+		binary.NativeEndian.PutUint16(b[2+2*i:], v)
+	}
+	return b
 }
 
 // message is the kernel's struct mmsghdr.
@@ -99,26 +115,41 @@ func newSender(link string) (*sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := new(sender)
+	s := &sender{link: link}
 	// Protocol 0: it receives nothing.
 	if s.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
 	err = unix.Bind(s.fd, &unix.SockaddrLinklayer{Ifindex: iface.Index})
 	if err == nil {
-		err = unix.SetsockoptInt(s.fd, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1)
+		err = unix.SetsockoptInt(s.fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1)
+	}
+	if err == nil {
+		err = s.largest(headLen + segmentLen) // or else what is merged would cross the wire as it is
 	}
 	if err != nil {
 		s.close()
 		return nil, fmt.Errorf("%s: %w", link, err)
 	}
 	for i := range s.msgs {
-		s.msgs[i].head.Iov, s.msgs[i].head.Iovlen = &s.iovs[i], 1
+		s.msgs[i].head.Iov, s.msgs[i].head.Iovlen = &s.iovs[i][0], 2
 	}
 	return s, nil
 }
 
-func (s *sender) close() { _ = unix.Close(s.fd) }
+func (s *sender) close() {
+	_ = unix.Close(s.fd)
+	_ = s.largest(1 << 16)
+}
+
+// largest says from how many bytes on packets are cut on their way out.
+func (s *sender) largest(n int) error {
+	out, err := exec.Command("ip", "link", "set", "dev", s.link, "gso_max_size", fmt.Sprint(n)).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("ip link set: %w: %s", err, out)
+	}
+	return nil
+}
 
 // send sends the packets of a pcap file in a time, spread evenly.
 func (s *sender) send(packets []byte, span time.Duration) error {
@@ -151,8 +182,14 @@ func (s *sender) batch(packets []byte, most int) (n int, err error) {
 	for k < sendBatch && n < len(packets) && (k == 0 || n < most) {
 		size := int(binary.LittleEndian.Uint32(packets[n+8:]))
 		data := packets[n+packetHead:][:size]
-		s.iovs[k].Base = &data[0]
-		s.iovs[k].SetLen(size)
+		what := &offloads[0]
+		if size > headLen+segmentLen {
+			what = &offloads[1]
+		}
+		v := &s.iovs[k]
+		v[0].Base, v[1].Base = &what[0], &data[0]
+		v[0].SetLen(len(what))
+		v[1].SetLen(size)
 		k, n = k+1, n+packetHead+size
 	}
 	for i := 0; i < k; {

@@ -105,10 +105,11 @@ func (b *bench) highest(s *sniffer) (float64, error) {
 	return good, nil // of another program, none at all is no error of ours, and no ratio either
 }
 
-// sniffSpan is how long traffic lasts, and sniffLag how long a program may be behind at its end.
+// sniffSpan is how long traffic lasts, and sniffLag how long a program may be behind at its end: as long as tshark lets
+// its dumpcap collect.
 const (
 	sniffSpan = 3 * time.Second
-	sniffLag  = time.Second
+	sniffLag  = 500 * time.Millisecond
 )
 
 // keptUp is keepsUp. Who is behind may try once more: another program may have had the processors.
