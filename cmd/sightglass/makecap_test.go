@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/rsa"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
@@ -17,6 +18,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/sightglass/sightglass/handshake"
+	"github.com/sightglass/sightglass/internal/forge"
 )
 
 // makeCapture records connections of a Go TLS client with a Go TLS server as a pcap file.
@@ -31,6 +35,7 @@ func makeCapture(args []string) error {
 	n := flags.Int("n", 1, "connections")
 	size := flags.Int("size", 100, "bytes of each response's body")
 	keyLog := flags.String("keylog", "", "write the client's key log")
+	again := flags.String("again", "", "with a second handshake, which resumes the first or asks for no client certificate: resumed or anyone")
 	skip := flags.Int("skip", 0, "leave out the first packets")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -75,7 +80,9 @@ func makeCapture(args []string) error {
 		if *kind == "plain" {
 			client, server = nil, nil
 		}
-		if err := exchange(record, client, server, i, *size); err != nil {
+		if *again != "" {
+			record.chunks = renegotiated(pair, client.Certificates[0], *again == "resumed")
+		} else if err := exchange(record, client, server, i, *size); err != nil {
 			return err
 		}
 		c.connection(i, record.chunks)
@@ -127,6 +134,29 @@ func exchange(r *recording, client, server *tls.Config, i, size int) error {
 	}
 	clientConn.Close()
 	return errors.Join(err, <-served)
+}
+
+// renegotiated is a connection with two handshakes, the first of them mutual.
+func renegotiated(server, client tls.Certificate, resumed bool) []chunk {
+	o := forge.Options{
+		Version: handshake.TLS12, Suite: tls.TLS_RSA_WITH_AES_128_GCM_SHA256, Secure: true, SessionID: bytes.Repeat([]byte{1}, 32),
+		Key: server.PrivateKey.(*rsa.PrivateKey), Chain: server.Certificate,
+		ClientKey: client.PrivateKey.(*rsa.PrivateKey), ClientChain: client.Certificate,
+	}
+	conn := forge.New(o)
+	if resumed {
+		o.Resume = conn.State(false)
+	} else {
+		o.ClientKey, o.ClientChain = nil, nil
+	}
+	conn.Handshake(o)
+	conn.Send(handshake.Client, []byte("GET /again HTTP/1.1\r\nHost: server.example\r\n\r\n"))
+	conn.Send(handshake.Server, []byte("HTTP/1.1 204 No Content\r\n\r\n"))
+	var chunks []chunk
+	for _, s := range conn.Segments {
+		chunks = append(chunks, chunk{s.Side == handshake.Server, s.Data})
+	}
+	return chunks
 }
 
 func answer(conn net.Conn, i, size int) error {
