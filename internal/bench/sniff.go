@@ -17,14 +17,15 @@ import (
 type sniffer struct {
 	name    string
 	command func(b *bench) *exec.Cmd
-	ready   string // in what it says when it listens
-	reads   bool   // it writes a digest of the plaintext
+	ready   string        // in what it says when it listens
+	reads   bool          // it writes a digest of the plaintext
+	holds   time.Duration // how long it may leave the last packets to the kernel
 	showed  func(out string, plain uint64) error
 }
 
 var (
 	sightglassSniffer = &sniffer{name: "sightglass", command: sightglassSniff, ready: "listening", reads: true}
-	ssldumpSniffer    = &sniffer{name: "ssldump", command: ssldumpSniff, showed: showedBytes}
+	ssldumpSniffer    = &sniffer{name: "ssldump", command: ssldumpSniff, holds: time.Second, showed: showedBytes}
 	tsharkSniffer     = &sniffer{name: "tshark", command: tsharkSniff, ready: "Capture started", showed: tsharkShowed}
 )
 
@@ -141,6 +142,7 @@ func (b *bench) keepsUp(s *sniffer, rate float64) (reached float64, behind, err 
 	if err != nil {
 		return 0, nil, err
 	}
+	time.Sleep(s.holds)
 	_ = c.proc.Signal(syscall.SIGINT)
 	select {
 	case <-c.proc.Done():
