@@ -3,6 +3,8 @@
 package interop
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"os"
 	"path/filepath"
@@ -30,6 +32,10 @@ func agreements() []agreement {
 	with := func(version handshake.Version, suite uint16, r resumption) visiting {
 		return visiting{version: version, suite: suite, resume: r, certificate: true}
 	}
+	large := func(version handshake.Version, suite uint16) visiting {
+		return visiting{version: version, suite: suite, certificate: true, path: "/large"}
+	}
+	files := serving{auth: required, extra: []string{"-WWW"}}
 	plain := func(version handshake.Version, suite uint16) visiting {
 		return visiting{version: version, suite: suite}
 	}
@@ -45,6 +51,8 @@ func agreements() []agreement {
 		{name: "openssl, ARIA", server: opensslPeer, serving: anyone, visit: visitOpenSSL, v: plain(handshake.TLS12, 0xc050), unknown: "its cryptographic library has no ARIA"},
 		{name: "openssl, NULL", server: opensslPeer, serving: anyone, visit: visitOpenSSL, v: plain(handshake.TLS12, 0x0002)},
 		{name: "openssl, renegotiated", server: opensslPeer, serving: anyone, visit: visitOpenSSLTwice, v: plain(handshake.TLS12, 0)},
+		{name: "openssl, large answer, TLS 1.0", server: opensslPeer, serving: files, visit: visitOpenSSL, v: large(handshake.TLS10, 0x002f)},
+		{name: "openssl, large answer, GCM", server: opensslPeer, serving: files, visit: visitOpenSSL, v: large(handshake.TLS12, 0x009d)},
 		{name: "curl to nginx", server: nginxPeer, serving: mutual, visit: visitCurl, v: with(handshake.TLS12, 0x009d, byID), streams: 2},
 		{name: "curl to apache, renegotiated", server: apachePeer, serving: serving{auth: late, lateSuite: 0x003d}, visit: visitCurl, v: with(handshake.TLS12, 0, full)},
 		{name: "gnutls, CAMELLIA-GCM", server: gnutlsPeer, serving: mutual, visit: visitGnuTLS, v: with(handshake.TLS12, 0xc07b, full)},
@@ -72,6 +80,7 @@ func TestTsharkAgrees(t *testing.T) {
 	need(t, programsOf(peers...)...)
 	need(t, wiresharks...)
 	l := newLab(t)
+	must(t, os.WriteFile(filepath.Join(l.dir, "large"), bytes.Repeat([]byte("a line of a large file\n"), 10_000), 0o644))
 	all := agreements()
 	wire, err := l.Box.Capture(nettest.BoxClientLink)
 	must(t, err)
@@ -79,12 +88,14 @@ func TestTsharkAgrees(t *testing.T) {
 		all[i].serving.port = l.port()
 		all[i].run(ctx, t, l, i%4 == 3)
 	}
+	mail := startSMTP(t, ctx, l)
 	frames, err := wire.Stop()
 	must(t, err)
-	c := &comparison{t: t, ctx: ctx, dir: l.dir, file: l.path("wire.pcap"), key: l.pki.server.keyFile}
+	c := &comparison{t: t, ctx: ctx, dir: l.dir, file: l.path("wire.pcap"), key: l.pki.server.keyFile,
+		protocols: map[uint16]string{mail.Port(): "smtp"}}
 	must(t, os.WriteFile(c.file, nettest.Pcap(frames), 0o644))
 	for _, a := range all {
-		c.tlsPorts = append(c.tlsPorts, a.serving.port)
+		c.protocols[a.serving.port] = "tls"
 		if a.unknown != "" {
 			c.apart = append(c.apart, a.serving.port)
 		}
@@ -93,6 +104,7 @@ func TestTsharkAgrees(t *testing.T) {
 	for _, s := range c.compare() {
 		byPort[s.server.Port()] = append(byPort[s.server.Port()], s)
 	}
+	all = append(all, agreement{name: "STARTTLS", serving: serving{port: mail.Port()}})
 	for _, a := range all {
 		t.Run(a.name, func(t *testing.T) { a.judge(t, byPort[a.serving.port]) })
 	}
@@ -106,7 +118,7 @@ func (a *agreement) run(ctx context.Context, t *testing.T, l *lab, v6 bool) {
 		t.Fatalf("%s: %v", a.name, err)
 	}
 	defer srv.stop()
-	a.v.to, a.v.path = srv.addr(v6), latePath
+	a.v.to, a.v.path = srv.addr(v6), cmp.Or(a.v.path, latePath)
 	one, cancel := context.WithTimeout(ctx, visitLimit)
 	defer cancel()
 	if v := a.visit(one, l, a.v); v.err != nil {

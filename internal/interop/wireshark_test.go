@@ -27,9 +27,9 @@ type comparison struct {
 	t         *testing.T
 	ctx       context.Context
 	dir       string
-	file, key string   // the key may be a key log; "": what the file brings along
-	tlsPorts  []uint16 // that tshark would not take for TLS by itself
-	apart     []uint16 // where it needs more than the key
+	file, key string            // the key may be a key log; "": what the file brings along
+	protocols map[uint16]string // of ports where tshark would not find it by itself
+	apart     []uint16          // where it needs more than the key
 
 	plain, secrets string // our --pcapng and --with-secrets
 }
@@ -283,8 +283,8 @@ func (c *comparison) options() []string {
 
 func (c *comparison) withoutKey() []string {
 	options := []string{"-o", "tcp.reassemble_out_of_order:TRUE"} // as we do by ourselves
-	for _, port := range c.tlsPorts {
-		options = append(options, "-d", fmt.Sprintf("tcp.port==%d,tls", port))
+	for port, protocol := range c.protocols {
+		options = append(options, "-d", fmt.Sprintf("tcp.port==%d,%s", port, protocol))
 	}
 	return options
 }
