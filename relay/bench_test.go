@@ -5,7 +5,6 @@ package relay
 import (
 	"io"
 	"testing"
-	"time"
 
 	"github.com/sightglass/sightglass/session"
 )
@@ -60,7 +59,7 @@ func BenchmarkFlow(b *testing.B) {
 
 // BenchmarkRoundTrip is one exchange on a flow that lives.
 func BenchmarkRoundTrip(b *testing.B) {
-	r := newRig(b, Config{ParkAfter: time.Hour}, func(e *fake) { e.ahead, e.verdict, e.discard = all, session.Relay, true })
+	r := newRig(b, Config{}, func(e *fake) { e.ahead, e.verdict, e.discard = all, session.Relay, true })
 	c, s := r.pair()
 	buf := make([]byte, 100)
 	b.ReportAllocs()

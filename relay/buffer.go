@@ -2,28 +2,32 @@
 
 package relay
 
-import "sync"
-
 // bufferSizes are what a read may take at once. A direction starts small and goes up while its reads
-// fill the buffer: bulk pays for few calls, and a stalled small flow holds little.
+// fill the buffer: bulk pays for few calls, and a small flow whose peer takes nothing holds little.
 var bufferSizes = [...]int{16 << 10, 64 << 10, 256 << 10}
 
-// buffer is what one read filled. It belongs to the reading goroutine until free.
+// maxSpare is how many buffers of each size a loop keeps for the next reads.
+const maxSpare = 8
+
+// buffer is what one read filled.
 type buffer struct {
 	b     []byte
 	class uint8
 }
 
-var buffers [len(bufferSizes)]sync.Pool
-
-func getBuffer(class uint8) *buffer {
-	if v := buffers[class].Get(); v != nil {
-		return v.(*buffer)
+func (l *loop) getBuffer(class uint8) *buffer {
+	if spare := l.spare[class]; len(spare) > 0 {
+		l.spare[class] = spare[:len(spare)-1]
+		return spare[len(spare)-1]
 	}
 	return &buffer{b: make([]byte, bufferSizes[class]), class: class}
 }
 
-func (b *buffer) free() { buffers[b.class].Put(b) }
+func (l *loop) putBuffer(b *buffer) {
+	if b != nil && len(l.spare[b.class]) < maxSpare {
+		l.spare[b.class] = append(l.spare[b.class], b)
+	}
+}
 
 // nextClass chooses the size for the read after one of n bytes.
 func nextClass(class uint8, n int) uint8 {

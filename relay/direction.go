@@ -9,148 +9,141 @@ import (
 	"github.com/sightglass/sightglass/session"
 )
 
-// direction carries what one side sends to the other. Its goroutine alone reads src and writes dst.
+// direction carries what one side sends to the other.
 type direction struct {
 	flow     *flow
 	side     handshake.Side
 	src, dst *leg
 
-	// The goroutine's own.
-	eof     bool // src ended
+	class   uint8
+	reads   int     // in this turn
+	held    []byte  // read and fed, not to be relayed yet
+	out     []byte  // to be relayed, when dst takes it
+	buf     *buffer // of out; nil: its own
+	pipe    *pipe   // spliced, to be relayed when dst takes it; nil: nothing
 	spliced uint64
+	stalled bool  // what it brought filled the engine's backlog
+	eof     bool  // src ended
+	through bool  // nothing is to be carried any more
+	lost    error // dst takes nothing any more
 
-	// Under flow.mu.
-	held    []byte          // read and fed, not to be relayed yet
-	told    session.Verdict // the last verdict that the goroutine acted on
-	poked   bool
-	stalled bool   // the engine's backlog is full
-	over    bool   // src ended
-	leave   bool   // the goroutine is to leave, if there is still nothing to do
-	parked  bool   // it left: the lot wakes the direction
-	ticket  uint64 // in the lot
+	alerted   bool // refused, and the alert is among what is to be relayed
+	discarded int  // bytes, after a refusal
 }
 
-// state says how a direction's goroutine goes on.
-type state uint8
-
-const (
-	goOn  state = iota
-	over        // the flow is
-	gone        // the direction is parked: it is no longer this goroutine's
-	ended       // all of src was relayed
-)
-
-// poke wakes the goroutine where it reads. Called with flow.mu held.
-func (d *direction) poke() {
-	d.poked = true
-	d.src.poke()
-	if d.parked {
-		d.resume()
+// step does one thing if there is one to do, and returns whether it did.
+func (d *direction) step(now time.Time) bool {
+	if d.flow.verdict == session.Refuse {
+		return d.refuse(now)
 	}
+	if d.through || d.lost != nil {
+		return false
+	}
+	if !d.flush() {
+		return d.lost != nil // the other direction may go on to its end then
+	}
+	switch rest := d.release(now); {
+	case len(rest) > 0:
+		d.put(rest, nil)
+		return true
+	case d.eof && len(d.held) == 0:
+		d.finish()
+		return true
+	case !d.mayRead(now):
+		return false
+	case d.flow.verdict == session.Bypass && !d.src.urgent:
+		return d.splice(now)
+	}
+	return d.read(now)
 }
 
-// run relays until the direction ends, then watches for a reset until the other has ended, too.
-func (d *direction) run() {
-	verdict, st := d.told, goOn
-	for st == goOn {
-		switch verdict {
-		case session.Refuse:
-			d.refuse()
-			st = over
-		case session.Bypass:
-			st = d.splice()
-		default:
-			verdict, st = d.step()
-		}
-	}
-	if st == ended {
-		d.flow.passed(EndedInOrder)
-		d.watch()
-	}
-	if st != gone {
-		d.flow.done()
-	}
+// longTurn is how long what one read gave may take. It is many times what the fast ciphers need.
+const longTurn = time.Millisecond
+
+// readsATurn bounds how much a flow does before others have their turn.
+const readsATurn = 1
+
+func (d *direction) mayRead(now time.Time) bool {
+	d.stalled = d.stalled && d.flow.full(now)
+	return d.src.readable && !d.eof && !d.stalled && d.reads < readsATurn
 }
 
-// step waits for one thing to happen and deals with it.
-func (d *direction) step() (session.Verdict, state) {
-	if d.eof || d.stalled {
-		if err := d.src.park(); !poked(err) {
-			return d.failed(d.side, err)
-		}
-		return d.settle()
+// starved reports whether the direction could go on if it was its flow's turn.
+func (d *direction) starved() bool {
+	if d.flow.verdict == session.Refuse {
+		return d.reads >= readsATurn && d.mayDiscard()
 	}
-	buf, n, err := d.src.read()
+	return d.reads >= readsATurn && d.src.readable && !d.eof && !d.stalled && d.lost == nil && len(d.out) == 0 && d.pipe == nil
+}
+
+// read relays what one read gives.
+func (d *direction) read(now time.Time) bool {
+	l := d.flow.loop
+	buf := l.getBuffer(d.class)
+	n, again, err := d.src.read(buf.b)
+	d.reads++
 	switch {
-	case poked(err):
-		return d.settle()
 	case err != nil:
-		return d.failed(d.side, err)
+		d.flow.broke(d.side, err)
+	case !again:
+		l.putBuffer(buf)
+		return false
 	case n == 0:
-		d.ended()
-		return d.settle()
+		d.end(now)
+	default:
+		d.class = nextClass(d.class, n)
+		d.relay(buf, n, now)
+		if time.Since(now) > longTurn {
+			d.class = 0 // a cipher that takes its time: the loop's other flows wait
+		}
+		return true
 	}
-	defer buf.free()
-	return d.relay(buf.b[:n])
+	l.putBuffer(buf)
+	return true
 }
 
-// failed ends the flow because the leg on a side failed, unless that is because the flow was closed.
-func (d *direction) failed(side handshake.Side, err error) (session.Verdict, state) {
-	if err != nil {
-		d.flow.broke(side, err)
-	}
-	return session.Undecided, over
-}
-
-// relay passes on what was read, as far as the engine lets it. What it lets go ahead is written
-// before it is read: the peer does not wait for the decryption. Both happen under the lock, or the
-// answer to these bytes could be fed before them; but what the peer does not take at once is written
-// when the lock is released, for a peer may take nothing until it is read from.
-func (d *direction) relay(b []byte) (session.Verdict, state) {
-	f := d.flow
-	now := f.now()
-	f.mu.Lock()
+// relay passes on what was read, as far as the engine lets it, and gives the buffer back. What the engine
+// lets go ahead is written before it is read: the peer does not wait for the decryption.
+func (d *direction) relay(buf *buffer, n int, now time.Time) {
+	f, b := d.flow, buf.b[:n]
 	written, err := d.writeAhead(b, now)
 	f.engine.feed(d.side, now, b)
 	rest := d.hold(b[written:], now)
-	verdict := f.look(now)
-	d.told = verdict
-	d.stalled = f.engine.backlog(now) > f.srv.cfg.MaxBacklog
-	waiting, due := f.engine.waiting(now) != nil, d.stalled
-	f.mu.Unlock()
-	f.relayed(d.side, len(b), now)
-	if err == nil && len(rest) > 0 {
-		err = d.dst.write(rest)
-	}
-	if waiting {
-		f.await(due)
-	}
+	f.look(now)
+	f.relayed(d.side, n, now)
 	if err != nil {
-		return d.failed(d.side.Opposite(), err)
+		f.loop.putBuffer(buf)
+		d.lose(err)
+	} else {
+		d.put(rest, buf)
 	}
-	return verdict, goOn
+	if !f.closed {
+		d.stalled = f.full(now)
+		f.await(now, d.stalled)
+	}
 }
 
 // writeAhead writes what may be relayed before it is fed, and the socket takes at once.
 func (d *direction) writeAhead(b []byte, now time.Time) (int, error) {
-	if len(d.held) > 0 {
+	if len(d.held) > 0 || !d.dst.writable {
 		return 0, nil
 	}
 	n := d.flow.engine.ahead(d.side, now, b)
 	if n == 0 {
 		return 0, nil
 	}
-	return d.dst.writeNow(b[:n])
+	return d.dst.write(b[:n])
 }
 
 // hold keeps back what the engine holds of the bytes read so far and returns what goes on: a slice of
-// b, or of what was held before. Called with flow.mu held.
+// b, or of what was held before.
 func (d *direction) hold(b []byte, now time.Time) []byte {
 	f := d.flow
 	total := len(d.held) + len(b)
 	keep := f.engine.held(d.side, now, total)
-	if keep > f.srv.cfg.MaxHeld {
+	if keep > f.cfg().MaxHeld {
 		f.engine.fail(session.HandshakeTooLarge, "more had to be held than is allowed", now)
+		f.look(now)
 		keep = f.engine.held(d.side, now, total)
 	}
 	if len(d.held) == 0 {
@@ -162,118 +155,105 @@ func (d *direction) hold(b []byte, now time.Time) []byte {
 	return all[:total-keep]
 }
 
-// settle deals with what the engine has said meanwhile: held bytes go on, a stall is over, and the
-// end of the stream is passed on when nothing is held any more. Where there is nothing to do at all
-// the goroutine leaves if it was asked to.
-func (d *direction) settle() (session.Verdict, state) {
-	f := d.flow
-	now := f.now()
-	f.mu.Lock()
-	if d.poked {
-		d.poked = false
-		d.src.unpoke()
+// release returns what was held and is not any more.
+func (d *direction) release(now time.Time) []byte {
+	held := len(d.held)
+	if held == 0 || d.flow.engine.held(d.side, now, held) == held {
+		return nil
 	}
 	rest := d.hold(nil, now)
-	verdict := f.look(now)
-	d.told = verdict
-	d.stalled = f.engine.backlog(now) > f.srv.cfg.MaxBacklog
-	last := d.eof && len(d.held) == 0 && verdict != session.Refuse
-	due := d.eof || d.stalled
-	if d.leaves(len(rest)) {
-		f.mu.Unlock()
-		return verdict, gone
-	}
-	f.mu.Unlock()
-	f.await(due)
-	if len(rest) > 0 {
-		if err := d.dst.write(rest); err != nil {
-			return d.failed(d.side.Opposite(), err)
-		}
-	}
-	if last {
-		return verdict, d.finish()
-	}
-	return verdict, goOn
+	d.flow.look(now)
+	return rest
 }
 
-// leaves parks the direction if its goroutine was asked to leave and still can. Called with flow.mu
-// held; when it is released the direction may have another goroutine already.
-func (d *direction) leaves(rest int) bool {
-	asked := d.leave
-	d.leave = false
-	if !asked || rest > 0 || d.poked || d.flow.closed || !d.mayPark() || d.flow.srv.lot.add(d) != nil {
+// put relays bytes: what dst does not take now, when it does. buf is what they are in; nil: they are their
+// own.
+func (d *direction) put(b []byte, buf *buffer) {
+	d.out, d.buf = b, buf
+	d.flush()
+}
+
+// flush writes what is to be relayed, and returns whether all of it is.
+func (d *direction) flush() bool {
+	switch {
+	case len(d.out) == 0 && d.pipe == nil:
+	case !d.dst.writable:
 		return false
+	default:
+		if err := d.flushSome(); err != nil {
+			d.lose(err)
+			return false
+		}
+		if len(d.out) > 0 || d.pipe != nil {
+			return false
+		}
 	}
-	d.parked = true
+	d.drop()
 	return true
 }
 
-// ended notes the end of what src sends.
-func (d *direction) ended() {
+func (d *direction) flushSome() error {
+	if d.pipe != nil {
+		if err := d.flushPipe(); err != nil || d.pipe != nil {
+			return err
+		}
+	}
+	n, err := d.dst.write(d.out)
+	d.out = d.out[n:]
+	return err
+}
+
+// drop lets go of what was to be relayed.
+func (d *direction) drop() {
+	d.flow.loop.putBuffer(d.buf)
+	d.out, d.buf = nil, nil
+	if d.pipe != nil {
+		d.pipe.free()
+		d.pipe = nil
+	}
+}
+
+// lose stops the direction because dst takes nothing any more. What dst sent before it broke is relayed
+// before the flow ends.
+func (d *direction) lose(err error) {
+	d.drop()
+	d.lost = err
 	f := d.flow
-	now := f.now()
+	if back := &f.dirs[d.side.Opposite()]; back.eof || back.lost != nil {
+		f.broke(back.side, err)
+		return
+	}
+	d.dst.readable, d.dst.ended = true, true
+	now := time.Now()
+	f.until = now.Add(f.cfg().RefuseTimeout) // its peer may be slow to take it
+	f.setTimer(now)
+}
+
+// end notes the end of what src sends.
+func (d *direction) end(now time.Time) {
+	f := d.flow
+	if err := f.dirs[d.side.Opposite()].lost; err != nil {
+		f.broke(d.side, err) // the write has taken the error that the read would have had
+		return
+	}
 	d.eof = true
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	d.over = true
 	f.engine.closeSide(d.side, now)
 	if len(d.held) > 0 && f.engine.held(d.side, now, len(d.held)) > 0 && f.engine.waiting(now) == nil {
 		f.engine.fail(session.Malformed, "the "+d.side.String()+" closed in the middle of its handshake", now)
 	}
+	f.look(now)
+	f.await(now, true)
 }
 
-// finish passes the end of the stream on, after all its bytes.
-func (d *direction) finish() state {
-	if err := d.dst.conn.CloseWrite(); err != nil {
-		_, st := d.failed(d.side.Opposite(), err)
-		return st
-	}
-	return ended
-}
-
-// splice passes everything on to the end of the stream, inside the kernel.
-func (d *direction) splice() state {
-	for {
-		p, err := d.src.readPipe()
-		switch {
-		case poked(err):
-			if _, st := d.settle(); st != goOn {
-				return st
-			}
-			continue
-		case err != nil:
-			_, st := d.failed(d.side, err)
-			return st
-		case p == nil:
-			d.ended()
-			return d.finish()
+// finish passes the end of the stream on, after all its bytes. The end of both is their legs'.
+func (d *direction) finish() {
+	d.through = true
+	f := d.flow
+	if !f.dirs[d.side.Opposite()].through {
+		if err := d.dst.shut(); err != nil {
+			d.lose(err)
 		}
-		n := p.n
-		err = d.dst.writePipe(p)
-		p.free()
-		if err != nil {
-			_, st := d.failed(d.side.Opposite(), err)
-			return st
-		}
-		d.spliced += uint64(n)
-		d.flow.shard.spliced[d.side].Add(uint64(n))
-		d.flow.relayed(d.side, n, d.flow.now())
+		return
 	}
-}
-
-// watch waits, after the end of the stream, for the flow's end: a reset still has to reach the other
-// side.
-func (d *direction) watch() {
-	for {
-		err := d.src.park()
-		if !poked(err) {
-			d.failed(d.side, err)
-			return
-		}
-		d.flow.mu.Lock()
-		d.poked = false
-		d.src.unpoke()
-		d.told = d.flow.engine.verdict(d.flow.now())
-		d.flow.mu.Unlock()
-	}
+	f.passed()
 }

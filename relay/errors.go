@@ -5,8 +5,9 @@ package relay
 import (
 	"errors"
 	"net"
-	"os"
 	"syscall"
+
+	"github.com/sightglass/sightglass/handshake"
 )
 
 // peerErrors are what a socket reports when its peer, or the way to it, broke the connection.
@@ -25,21 +26,15 @@ func peerBroke(err error) bool {
 	return false
 }
 
-// poked reports whether a read ended because its deadline was moved.
-func poked(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
-
-// opError makes err a *net.OpError that names the connection, unless it is one.
-func opError(c any, op string, err error) error {
+// opError makes err a *net.OpError that names a flow's leg, unless it is one.
+func opError(f *flow, side handshake.Side, op string, err error) error {
 	var already *net.OpError
 	if errors.As(err, &already) {
 		return err
 	}
-	e := &net.OpError{Op: op, Net: "tcp", Err: err}
-	switch conn := c.(type) {
-	case net.Conn:
-		e.Source, e.Addr = conn.LocalAddr(), conn.RemoteAddr()
-	case net.Listener:
-		e.Addr = conn.Addr()
+	peer := f.info.Client
+	if side == handshake.Server {
+		peer = f.info.Server
 	}
-	return e
+	return &net.OpError{Op: op, Net: "tcp", Addr: net.TCPAddrFromAddrPort(peer), Err: err}
 }

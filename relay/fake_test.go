@@ -188,11 +188,8 @@ func newRig(t testing.TB, cfg Config, script func(e *fake)) *rig {
 		r.mu.Unlock()
 		return e
 	}
-	if cfg.ParkAfter == 0 { // at every opportunity
-		cfg.ParkAfter = time.Millisecond
-	}
-	if cfg.Dial == nil {
-		cfg.Dial = Fixed(up.Addr().String())
+	if !cfg.Upstream.IsValid() && cfg.Lookup == nil {
+		cfg.Upstream, _ = Fixed(up.Addr().String())
 	}
 	if cfg.Observer == nil {
 		cfg.Observer = r

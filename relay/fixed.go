@@ -4,7 +4,6 @@ package relay
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -21,39 +20,17 @@ func Listen(ctx context.Context, address string) (net.Listener, error) {
 	return ln, nil
 }
 
-// Fixed returns a Dialer that connects to one upstream, HOST:PORT, whatever the client dialled, from
-// an address of the box. A host name is looked up for each connection, and its addresses are tried in
-// turn.
-func Fixed(upstream string) Dialer {
-	numeric, err := netip.ParseAddrPort(upstream)
-	if err == nil {
-		return func(ctx context.Context, _, _ netip.AddrPort) (Conn, error) {
-			return dial(ctx, numeric)
-		}
-	}
-	return func(ctx context.Context, _, _ netip.AddrPort) (Conn, error) {
-		addrs, err := lookUp(ctx, upstream)
-		if err != nil {
-			return nil, err
-		}
-		var errs []error
-		for _, a := range addrs {
-			c, err := dial(ctx, a)
-			if err == nil {
-				return c, nil
-			}
-			errs = append(errs, err)
-		}
-		return nil, errors.Join(errs...)
-	}
+func connectPlainly(_, target netip.AddrPort) (int, error) {
+	return sock.Connect(netip.AddrPort{}, target)
 }
 
-func dial(ctx context.Context, to netip.AddrPort) (Conn, error) {
-	c, err := sock.Dial(ctx, netip.AddrPort{}, to)
-	if err != nil {
-		return nil, err // not a Conn that holds a nil
+// Fixed returns how a Config leads to one upstream, HOST:PORT: by its address, or by looking up a host name
+// for each flow.
+func Fixed(upstream string) (netip.AddrPort, Lookup) {
+	if numeric, err := netip.ParseAddrPort(upstream); err == nil {
+		return numeric, nil
 	}
-	return c, nil
+	return netip.AddrPort{}, func(ctx context.Context) ([]netip.AddrPort, error) { return lookUp(ctx, upstream) }
 }
 
 func lookUp(ctx context.Context, upstream string) ([]netip.AddrPort, error) {

@@ -5,230 +5,302 @@ package relay
 import (
 	"context"
 	"errors"
-	"sync"
-	"sync/atomic"
+	"net"
+	"net/netip"
 	"time"
 
 	"github.com/sightglass/sightglass/handshake"
+	"github.com/sightglass/sightglass/relay/sock"
 	"github.com/sightglass/sightglass/rsakex"
 	"github.com/sightglass/sightglass/session"
 )
 
-// flow is a pair of legs, relayed by two goroutines: one a direction. Each alone reads the leg that
-// its side is on and alone writes the other, so bytes never change their order; what the engine says
-// passes between them under mu, and a direction that waits is poked when it has something to do.
+// flow is a pair of legs and what is between them. All of it belongs to its loop.
 type flow struct {
-	srv   *Server
-	shard *shard
-	info  session.Flow // until there is an engine
-	legs  [2]leg       // by side
-	dirs  [2]direction // by the side that sends
-	last  atomic.Int64 // when bytes last came, in nanoseconds since the flow's start
+	loop   *loop
+	info   session.Flow // until there is an engine
+	legs   [2]leg       // by side
+	dirs   [2]direction // by the side that sends
+	engine guard
 
-	mu      sync.Mutex
-	engine  guard
-	noted   *rsakex.Secret // the engine waits for it
-	armed   *rsakex.Secret // its Then leads here
-	timer   *time.Timer    // nil until a bound on time applies
-	limit   time.Time      // for the handshake in progress; zero: none
-	through int            // directions whose end was passed on
-	left    int            // goroutines that are done
-	closed  bool
-	ended   bool
-	hurry   bool // the server stops: wait for no secret
-	reason  Reason
-	err     error
+	target  netip.AddrPort   // being connected to
+	targets []netip.AddrPort // to try after that
+	opening time.Time        // when that began
+
+	verdict session.Verdict
+	awaited *rsakex.Secret // what the engine waits for
+	asked   *rsakex.Secret // its Then leads here
+	last    time.Time      // when bytes last came
+
+	at     time.Time // of the next tick
+	timer  int       // place among the timers, from 1 on; 0: none
+	limit  time.Time // for dialling, the handshake in progress, or the end of a refused flow; zero: none
+	until  time.Time // a peer has broken the connection, and this is for the other to take what it sent
+	queued bool      // among the loop's ready flows
+	closed bool
+	ended  bool
+	reason Reason
+	err    error
 }
 
-func newFlow(s *Server, sh *shard, client Conn, info session.Flow) *flow {
-	f := &flow{srv: s, shard: sh, info: info}
-	f.legs[handshake.Client].conn = client
+func newFlow(l *loop, client int, info session.Flow) *flow {
+	f := &flow{loop: l, info: info, last: info.Start}
 	for _, side := range []handshake.Side{handshake.Client, handshake.Server} {
-		f.dirs[side] = direction{
-			flow: f, side: side, src: &f.legs[side], dst: &f.legs[side.Opposite()],
-		}
+		f.legs[side] = leg{flow: f, side: side, fd: -1}
+		f.dirs[side] = direction{flow: f, side: side, src: &f.legs[side], dst: &f.legs[side.Opposite()]}
 	}
+	f.legs[handshake.Client].fd = client
 	return f
 }
 
-// run opens the server's leg and relays. It is the goroutine of the client's direction.
-func (f *flow) run() {
-	if !f.open() {
+func (f *flow) cfg() *Config { return &f.loop.srv.cfg }
+
+// open begins to connect the server's leg.
+func (f *flow) open() {
+	f.opening = time.Now()
+	f.limit = f.opening.Add(f.cfg().DialTimeout)
+	f.loop.timers.set(f, f.limit)
+	switch {
+	case f.loop.hurry:
+		f.dialFailed(context.Canceled)
+	case f.cfg().Lookup != nil:
+		f.lookUp()
+	case f.cfg().Upstream.IsValid():
+		f.connect(f.cfg().Upstream)
+	default:
+		f.connect(f.info.Server)
+	}
+}
+
+// lookUp asks where to connect to, which may take its time.
+func (f *flow) lookUp() {
+	ctx, cancel := context.WithDeadline(f.loop.srv.hard, f.limit)
+	f.loop.srv.lookups.Go(func() {
+		defer cancel()
+		targets, err := f.cfg().Lookup(ctx)
+		f.loop.post(func() {
+			if !f.closed {
+				f.targets = targets
+				f.tryNext(err)
+			}
+		})
+	})
+}
+
+func (f *flow) connect(target netip.AddrPort) {
+	server := &f.legs[handshake.Server]
+	f.target = target
+	fd, err := f.cfg().Connect(f.info.Client, target)
+	if err == nil {
+		*server = leg{flow: f, side: handshake.Server, fd: fd}
+		f.loop.legs[int32(fd)] = server
+		err = f.loop.watch(fd, legEvents)
+	}
+	if err != nil {
+		f.notConnected(err)
+	}
+}
+
+// notConnected goes on with the next target.
+func (f *flow) notConnected(err error) {
+	f.legs[handshake.Server].close()
+	f.tryNext(err)
+}
+
+func (f *flow) tryNext(err error) {
+	f.err = errors.Join(f.err, err)
+	if len(f.targets) == 0 {
+		f.dialFailed(f.err)
 		return
 	}
-	go f.dirs[handshake.Server].run()
-	f.dirs[handshake.Client].run()
+	next := f.targets[0]
+	f.targets = f.targets[1:]
+	f.connect(next)
 }
 
-// open dials, and makes the engine once both legs are there. If that fails the client is reset.
-func (f *flow) open() bool {
-	client := f.legs[handshake.Client].conn
-	server, err := f.dial()
-	if err == nil {
-		err = errors.Join(f.legs[handshake.Client].init(client), f.legs[handshake.Server].init(server))
-		if err != nil {
-			reset(server)
-		}
+// connecting looks whether the server's leg is there, and has the flow begin then.
+func (f *flow) connecting() {
+	server := &f.legs[handshake.Server]
+	remote, err := sock.Connected(server.fd)
+	switch {
+	case err != nil:
+		f.notConnected(&net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(f.target), Err: err})
+		return
+	case !remote.IsValid():
+		return
 	}
-	if err != nil {
-		reset(client)
-		f.srv.cfg.Observer.DialFailed(f.info.Client, f.info.Server, err)
-		f.leave(EndedDialFailed)
-		return false
+	client := &f.legs[handshake.Client]
+	if err := f.loop.watch(client.fd, legEvents); err != nil {
+		f.dialFailed(err)
+		return
 	}
-	if remote := addrPort(server.RemoteAddr()); remote.IsValid() {
-		f.info.Server = remote // a fixed upstream is not what the client dialled
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.engine = guard{engine: f.srv.cfg.NewEngine(f.info), panicked: f.panicked, fallback: f.srv.cfg.OnPanic}
-	if idle := f.srv.cfg.IdleTimeout; idle > 0 {
-		f.arm(idle)
-	}
-	return true
+	f.loop.legs[int32(client.fd)] = client
+	client.readable, client.writable, server.writable = true, true, true
+	now := time.Now()
+	f.cfg().Observer.Dialled(now.Sub(f.opening))
+	f.info.Server = remote // a fixed upstream is not what the client dialled
+	f.engine = guard{engine: f.cfg().NewEngine(f.info), panicked: f.panicked, fallback: f.cfg().OnPanic}
+	f.limit, f.targets, f.err = time.Time{}, nil, nil
+	f.setTimer(now)
+	f.run()
 }
 
-func (f *flow) dial() (Conn, error) {
-	ctx, cancel := context.WithTimeout(f.srv.hard, f.srv.cfg.DialTimeout)
-	defer cancel()
-	begun := time.Now()
-	c, err := f.srv.cfg.Dial(ctx, f.info.Client, f.info.Server)
-	if err != nil {
-		return nil, err
-	}
-	f.srv.cfg.Observer.Dialled(time.Since(begun))
-	return c, nil
+// dialFailed ends a flow without a server: the client is reset.
+func (f *flow) dialFailed(err error) {
+	f.closed = true
+	f.legs[handshake.Server].close()
+	f.legs[handshake.Client].reset()
+	f.cfg().Observer.DialFailed(f.info.Client, f.info.Server, err)
+	f.leave(EndedDialFailed)
 }
 
 func (f *flow) panicked(info *session.Flow, value any, stack []byte) {
-	f.shard.panics.Add(1)
-	f.srv.cfg.Observer.Panicked(info, value, stack)
+	f.loop.panics.Add(1)
+	f.cfg().Observer.Panicked(info, value, stack)
 }
 
-// look follows the engine after it was called: whoever waits for what it now says is poked, and a
-// bound on time begins or ends. It returns the verdict. Called with mu held.
-func (f *flow) look(now time.Time) session.Verdict {
-	verdict := f.engine.verdict(now)
+// run carries the flow on as far as that goes without waiting: for its peers, for a secret, or for its
+// turn, which it gives up after a read of each side.
+func (f *flow) run() {
 	for i := range f.dirs {
-		d := &f.dirs[i]
-		switch {
-		case d.told == session.Refuse || d.poked:
-		case verdict == session.Refuse:
-			d.poke()
-			// Nothing may keep the alert waiting for ever: neither peer's slowness.
-			_ = d.dst.conn.SetWriteDeadline(now.Add(f.srv.cfg.RefuseTimeout))
-		case len(d.held) > 0 && f.engine.held(d.side, now, len(d.held)) < len(d.held),
-			d.stalled && f.engine.backlog(now) <= f.srv.cfg.MaxBacklog:
-			d.poke()
+		f.dirs[i].reads = 0
+	}
+	for again := true; again && !f.closed; {
+		again = false
+		now := time.Now()
+		for i := range f.dirs {
+			again = !f.closed && f.dirs[i].step(now) || again
 		}
+	}
+	if !f.closed && (f.dirs[0].starved() || f.dirs[1].starved()) {
+		f.loop.later(f)
+	}
+}
+
+// look follows the engine after it was called: a bound on time begins or ends with what it says.
+func (f *flow) look(now time.Time) {
+	before := f.verdict
+	f.verdict = f.engine.verdict(now)
+	if f.verdict == session.Refuse {
+		if before != session.Refuse {
+			// Nothing may keep the alert waiting for ever: neither peer's slowness.
+			f.limit = now.Add(f.cfg().RefuseTimeout)
+			f.setTimer(now)
+		}
+		return
 	}
 	if done := f.engine.handshakeDone(now); done != f.limit.IsZero() {
 		f.limit = time.Time{}
 		if !done {
-			f.limit = now.Add(f.srv.cfg.HandshakeTimeout)
-			f.arm(f.srv.cfg.HandshakeTimeout)
+			f.limit = now.Add(f.cfg().HandshakeTimeout)
+			f.setTimer(now)
 		}
 	}
-	return verdict
 }
 
-// await has resume called when the secret that the engine waits for is ready. One that is new is only
-// noted, unless it is due: it is asked for when the next thing has happened on the flow, which is the
-// server's answer, and has been relayed. Until then the private key would only compete for the
-// processor with what the peers wait for. Called without mu: a secret that is ready calls at once.
-func (f *flow) await(due bool) {
-	f.mu.Lock()
-	secret := f.engine.waiting(f.now())
-	ask := secret != nil && secret != f.armed && (due || secret == f.noted)
-	f.noted = secret
-	if ask {
-		f.armed = secret
+// full reports whether as much waits for a secret as may.
+func (f *flow) full(now time.Time) bool { return f.engine.backlog(now) > f.cfg().MaxBacklog }
+
+// await has resume called when the secret that the engine waits for is ready. Unless it is due, it is
+// asked for a little later: until then the private key would only compete for the processor with what the
+// peers wait for, the end of their handshake.
+func (f *flow) await(now time.Time, due bool) {
+	secret := f.engine.waiting(now)
+	switch {
+	case secret == nil:
+	case secret != f.awaited && !due:
+		f.loop.askLater(f, now)
+	case secret != f.asked && due:
+		f.ask()
 	}
-	f.mu.Unlock()
-	if ask {
-		// Not on the goroutine that settles it: that works for all flows, and may be made to wait for
-		// more urgent threads, which would wait for this flow's lock then.
-		secret.Then(func() { go f.resume() })
+	f.awaited = secret
+}
+
+// ask asks for the secret that the engine waits for.
+func (f *flow) ask() {
+	secret := f.engine.waiting(time.Now())
+	if f.ended || secret == nil || secret == f.asked {
+		return
 	}
+	f.asked = secret
+	secret.Then(func() { f.loop.post(f.resume) })
 }
 
 func (f *flow) resume() {
-	f.mu.Lock()
 	if f.ended {
-		f.mu.Unlock()
 		return
 	}
-	now := f.now()
+	now := time.Now()
 	f.engine.resume(now)
-	f.look(now)
-	again := f.engine.waiting(now) != nil
-	conclude := !again && f.left == len(f.dirs)
-	f.mu.Unlock()
-	switch {
-	case again:
-		f.await(true)
-	case conclude:
-		f.conclude()
+	if f.closed {
+		f.concludeOr(now)
+		return
 	}
+	f.look(now)
+	f.await(now, true)
+	f.run()
 }
 
-func (f *flow) now() time.Time { return time.Now() }
-
-// arm has tick called after d, or sooner. Called with mu held.
-func (f *flow) arm(d time.Duration) {
-	if f.timer == nil {
-		f.timer = time.AfterFunc(d, f.tick)
-		return
+// setTimer has tick called when the next bound on time is reached, if there is one.
+func (f *flow) setTimer(now time.Time) {
+	at := f.limit
+	if !f.until.IsZero() && (at.IsZero() || f.until.Before(at)) {
+		at = f.until
 	}
-	f.timer.Reset(d)
+	if limit := f.cfg().IdleTimeout; limit > 0 {
+		if idle := f.last.Add(limit); at.IsZero() || idle.Before(at) {
+			at = idle
+		}
+	}
+	if !at.IsZero() {
+		f.loop.timers.set(f, at)
+	}
 }
 
 // tick enforces the bounds on time, and waits on for those that are not reached.
-func (f *flow) tick() {
-	f.mu.Lock()
-	if f.closed {
-		f.mu.Unlock()
+func (f *flow) tick(now time.Time) {
+	reached := !f.limit.IsZero() && !now.Before(f.limit)
+	limit := f.cfg().IdleTimeout
+	switch {
+	case f.closed:
 		return
-	}
-	now := f.now()
-	idle := f.idleFor(now)
-	switch limit := f.srv.cfg.IdleTimeout; {
-	case limit > 0 && idle >= limit:
-		f.mu.Unlock()
+	case f.engine.engine == nil:
+		f.dialFailed(context.DeadlineExceeded)
+		return
+	case reached && f.verdict == session.Refuse:
+		f.close(EndedRefused, nil)
+		return
+	case limit > 0 && now.Sub(f.last) >= limit:
 		f.abort(EndedIdle, nil)
 		return
-	case !f.limit.IsZero() && !now.Before(f.limit):
-		f.engine.fail(session.HandshakeTimeout, "the handshake took too long", now)
+	case !f.until.IsZero() && !now.Before(f.until):
+		f.gaveUp()
+		return
+	case reached:
 		f.limit = time.Time{}
+		f.engine.fail(session.HandshakeTimeout, "the handshake took too long", now)
 		f.look(now)
+		f.setTimer(now)
+		f.run()
+		return
 	}
-	if next := f.nextTick(now, idle); next > 0 {
-		f.arm(next)
-	}
-	f.mu.Unlock()
+	f.setTimer(now)
 }
 
-func (f *flow) nextTick(now time.Time, idle time.Duration) time.Duration {
-	var next time.Duration
-	if limit := f.srv.cfg.IdleTimeout; limit > 0 {
-		next = limit - idle
-	}
-	if !f.limit.IsZero() {
-		if left := max(f.limit.Sub(now), time.Millisecond); next == 0 || left < next {
-			next = left
+// gaveUp ends a flow of which one peer has broken the connection, and the other is too slow for what is
+// left of it.
+func (f *flow) gaveUp() {
+	for i := range f.dirs {
+		if d := &f.dirs[i]; d.lost != nil {
+			f.broke(d.side.Opposite(), d.lost)
 		}
 	}
-	return next
-}
-
-func (f *flow) idleFor(now time.Time) time.Duration {
-	return now.Sub(f.info.Start) - time.Duration(f.last.Load())
 }
 
 // relayed counts bytes that one side sent.
 func (f *flow) relayed(side handshake.Side, n int, now time.Time) {
-	f.last.Store(int64(now.Sub(f.info.Start)))
-	f.shard.bytes[side].Add(uint64(n))
+	f.last = now
+	f.loop.bytes[side].Add(uint64(n))
 }
 
 // broke ends the flow because a leg failed: the other is reset, too.
@@ -240,114 +312,92 @@ func (f *flow) broke(side handshake.Side, err error) {
 	case side == handshake.Server:
 		reason = EndedByServer
 	}
-	f.mu.Lock()
-	now := f.now()
-	switch {
-	case f.closed:
-	case f.engine.verdict(now) == session.Refuse:
+	if f.verdict == session.Refuse {
 		reason = EndedRefused // a peer would not take what was left for it
-	default:
-		f.engine.reset(side, now)
+	} else {
+		f.engine.reset(side, time.Now())
 	}
-	f.mu.Unlock()
 	f.abort(reason, err)
 }
 
-// abort resets both legs, unless the flow is closed already.
-func (f *flow) abort(why Reason, err error) {
-	if f.close(why, err) {
-		reset(f.legs[handshake.Client].conn)
-		reset(f.legs[handshake.Server].conn)
-	}
-}
+// abort resets both legs.
+func (f *flow) abort(why Reason, err error) { f.end(why, err, (*leg).reset) }
 
-// close marks the flow closed and reports whether the caller is the one to close the legs.
-func (f *flow) close(why Reason, err error) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.closed || f.engine.engine == nil {
-		return false
+// close closes both legs, in order.
+func (f *flow) close(why Reason, err error) { f.end(why, err, (*leg).close) }
+
+func (f *flow) end(why Reason, err error, let func(*leg)) {
+	if f.closed {
+		return
 	}
 	f.closed, f.reason, f.err = true, why, err
-	if f.timer != nil {
-		f.timer.Stop()
+	for i := range f.legs {
+		let(&f.legs[i])
 	}
 	for i := range f.dirs {
-		if d := &f.dirs[i]; d.parked {
-			d.resume() // to find the legs closed
-		}
+		f.dirs[i].drop()
 	}
-	return true
+	f.loop.timers.remove(f)
+	f.concludeOr(time.Now())
 }
 
-// shutdown resets the flow because the server stops. While it dials, the context ends it.
+// concludeOr ends the flow, or waits for a secret that is on its way: the flow is read to its end
+// before it is ended, without its legs.
+func (f *flow) concludeOr(now time.Time) {
+	if !f.loop.hurry && f.engine.waiting(now) != nil {
+		f.await(now, true)
+		return
+	}
+	f.conclude(now)
+}
+
+// shutdown resets the flow because the server stops.
 func (f *flow) shutdown() {
-	f.abort(EndedByShutdown, nil)
-	f.mu.Lock()
-	f.hurry = true
-	waits := f.left == len(f.dirs)
-	f.mu.Unlock()
-	if waits {
-		f.conclude() // the secret may never come
-	}
-}
-
-// passed counts a direction as through. After both, the legs are closed in order.
-func (f *flow) passed(why Reason) {
-	f.mu.Lock()
-	f.through++
-	all := f.through == len(f.dirs)
-	f.mu.Unlock()
-	if all && f.close(why, nil) {
-		_ = f.legs[handshake.Client].conn.Close()
-		_ = f.legs[handshake.Server].conn.Close()
-	}
-}
-
-// done is called by each direction's goroutine at its end.
-func (f *flow) done() {
-	f.mu.Lock()
-	f.left++
-	all := f.left == len(f.dirs)
-	waiting := all && !f.hurry && f.engine.waiting(f.now()) != nil
-	f.mu.Unlock()
 	switch {
-	case all && waiting:
-		f.await(true) // the flow is read to its end before it is ended, without its legs
-	case all:
-		f.conclude()
+	case f.ended:
+	case f.closed:
+		f.conclude(time.Now()) // the secret may never come
+	case f.engine.engine == nil:
+		f.dialFailed(context.Canceled)
+	default:
+		f.abort(EndedByShutdown, nil)
 	}
 }
 
 // conclude ends the engine, tells of it, and lets go of the flow.
-func (f *flow) conclude() {
-	f.mu.Lock()
+func (f *flow) conclude(now time.Time) {
 	if f.ended {
-		f.mu.Unlock()
 		return
 	}
-	f.ended = true
-	now := f.now()
 	for i := range f.dirs {
-		d := &f.dirs[i]
 		// What was spliced the engine did not see.
-		f.engine.flow().Bytes[d.side] += d.spliced
-		d.held = nil
+		f.engine.flow().Bytes[i] += f.dirs[i].spliced
 	}
 	info := f.engine.end(now)
-	refused := f.reason == EndedRefused
-	f.srv.cfg.Observer.Ended(info, f.reason, f.err)
-	cause := info.Cause
-	f.mu.Unlock()
-	if refused {
-		f.shard.countRefused(cause)
+	f.cfg().Observer.Ended(info, f.reason, f.err)
+	if f.reason == EndedRefused {
+		f.loop.countRefused(info.Cause)
 	}
 	f.leave(f.reason)
 }
 
 func (f *flow) leave(why Reason) {
-	f.shard.ended[why].Add(1)
-	f.shard.remove(f)
-	f.srv.active.Add(-1)
-	f.srv.flows.Done()
+	f.ended = true
+	l := f.loop
+	l.counters.ended[why].Add(1)
+	l.timers.remove(f)
+	delete(l.flows, f)
+	l.load.Add(-1)
+	l.srv.active.Add(-1)
+}
+
+// passed is called when a direction has nothing more to carry. After both, the legs are closed in order.
+func (f *flow) passed() {
+	if f.dirs[0].through && f.dirs[1].through {
+		why := EndedInOrder
+		if f.verdict == session.Refuse {
+			why = EndedRefused
+		}
+		f.close(why, nil)
+	}
 }

@@ -4,161 +4,116 @@ package relay
 
 import (
 	"os"
-	"syscall"
-	"time"
 
+	"github.com/sightglass/sightglass/handshake"
+	"github.com/sightglass/sightglass/relay/sock"
+	"github.com/sightglass/sightglass/session"
 	"golang.org/x/sys/unix"
 )
 
-// leg is one TCP connection of a flow. One goroutine reads it and one writes it; each has fields of
-// its own here, so that a call needs no closure and no allocation.
+// leg is one TCP connection of a flow: the socket, and what the loop was told of it.
 type leg struct {
-	conn Conn
-	raw  syscall.RawConn
-
-	// The reader's.
-	tryRead func(fd uintptr) bool
-	class   uint8
-	in      *buffer
-	readN   int
-	readErr error
-	pipe    *pipe // set: read into it instead
-	pause   bool  // only wait
-
-	// The writer's.
-	tryWrite func(fd uintptr) bool
-	out      []byte
-	outPipe  *pipe // set: write its bytes instead
-	once     bool  // do not wait
-	writeErr error
+	flow     *flow
+	side     handshake.Side
+	fd       int  // -1: closed
+	readable bool // until a read shows that it is not
+	writable bool // until a write shows that it is not
+	ended    bool // a read that does not fill its buffer does not say that there is no more
+	urgent   bool // the peer marked a byte as urgent: a read stops there, and a splice for ever
 }
 
-func (l *leg) init(c Conn) error {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return opError(c, "control", err)
+// happened takes what the loop was told of the leg. It may be old: of a descriptor that had another
+// socket a moment ago. So nothing is taken for granted.
+func (g *leg) happened(events uint32) {
+	if events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		g.readable = true
 	}
-	l.conn, l.raw = c, raw
-	l.tryRead, l.tryWrite = l.readReady, l.writeReady
-	return nil
+	if events&unix.EPOLLOUT != 0 {
+		g.writable = true
+	}
+	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR|unix.EPOLLPRI) != 0 {
+		g.ended = true
+	}
+	if events&unix.EPOLLPRI != 0 {
+		g.urgent = true
+	}
+	if g.flow.engine.engine == nil {
+		g.flow.connecting()
+		return
+	}
+	// What came before a reset is read first; the error is asked for where nothing is to be read any more.
+	if events&unix.EPOLLERR != 0 && g.flow.dirs[g.side].eof && g.flow.verdict != session.Refuse {
+		if err := sock.Err(g.fd, "read"); err != nil {
+			g.flow.broke(g.side, g.opError("read", err))
+			return
+		}
+	}
+	g.flow.loop.later(g.flow)
 }
 
-// read waits until there is something to read, and only then takes a buffer for it: an idle leg
-// holds none. n is 0 at the end of the stream. The caller frees the buffer, nil on error.
-func (l *leg) read() (buf *buffer, n int, err error) {
-	err = l.wait()
-	buf, l.in = l.in, nil
-	if err != nil {
-		return nil, 0, err
-	}
-	if buf != nil && l.readN == 0 {
-		buf.free()
-		buf = nil
-	}
-	l.class = nextClass(l.class, l.readN)
-	return buf, l.readN, nil
-}
-
-// wait runs tryRead until it is done, and wraps what went wrong.
-func (l *leg) wait() error {
-	l.readN, l.readErr = 0, nil
-	err := l.raw.Read(l.tryRead)
-	if err == nil && l.readErr != nil {
-		err = os.NewSyscallError("read", l.readErr)
-	}
-	if err != nil {
-		return opError(l.conn, "read", err)
-	}
-	return nil
-}
-
-func (l *leg) readReady(fd uintptr) bool {
-	switch {
-	case l.pause:
-		return l.peekError(int(fd))
-	case l.pipe != nil:
-		return l.spliceIn(int(fd))
-	}
-	buf := getBuffer(l.class)
-	n, err := retry(func() (int, error) { return unix.Read(int(fd), buf.b) })
+// read reads once. again is false if there is nothing more for now. n is 0 at the end of the stream.
+func (g *leg) read(b []byte) (n int, again bool, err error) {
+	n, err = retry(func() (int, error) { return unix.Read(g.fd, b) })
 	if err == unix.EAGAIN {
-		buf.free()
-		return false
+		g.readable = false
+		return 0, false, nil
 	}
 	if err != nil {
-		buf.free()
-		l.readErr = err
-		return true
+		return 0, false, g.opError("read", os.NewSyscallError("read", err))
 	}
-	l.in, l.readN = buf, n
-	return true
-}
-
-// park waits until the leg breaks or its read deadline is moved, whatever can be read.
-func (l *leg) park() error {
-	l.pause = true
-	err := l.wait()
-	l.pause = false
-	return err
-}
-
-// peekError is done when the connection has an error, such as a reset.
-func (l *leg) peekError(fd int) bool {
-	errno, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	switch {
-	case err != nil:
-		l.readErr = err
-	case errno != 0:
-		l.readErr = syscall.Errno(errno)
-	default:
-		return false
+	// What did not fill the buffer was all there was, and the loop is told of what comes (epoll(7)).
+	if n < len(b) && !g.ended {
+		g.readable = false
 	}
-	return true
+	return n, true, nil
 }
 
-// write sends all of b, and waits for the peer to take it as long as that lasts.
-func (l *leg) write(b []byte) error {
-	l.out, l.once = b, false
-	return l.flush()
-}
-
-// writeNow sends what of b the socket takes at once.
-func (l *leg) writeNow(b []byte) (n int, err error) {
-	l.out, l.once = b, true
-	err = l.flush()
-	n = len(b) - len(l.out)
-	l.out = nil
-	return n, err
-}
-
-func (l *leg) flush() error {
-	l.writeErr = nil
-	err := l.raw.Write(l.tryWrite)
-	if err == nil && l.writeErr != nil {
-		err = os.NewSyscallError("write", l.writeErr)
-	}
-	if err != nil {
-		return opError(l.conn, "write", err)
-	}
-	return nil
-}
-
-func (l *leg) writeReady(fd uintptr) bool {
-	if l.outPipe != nil {
-		return l.spliceOut(int(fd))
-	}
-	for len(l.out) > 0 {
-		n, err := retry(func() (int, error) { return unix.Write(int(fd), l.out) })
+// write writes what the socket takes.
+func (g *leg) write(b []byte) (n int, err error) {
+	for n < len(b) {
+		m, err := retry(func() (int, error) { return unix.Write(g.fd, b[n:]) })
 		if err == unix.EAGAIN {
-			return l.once
+			g.writable = false
+			return n, nil
 		}
 		if err != nil {
-			l.writeErr = err
-			return true
+			return n, g.opError("write", os.NewSyscallError("write", err))
 		}
-		l.out = l.out[n:]
+		n += m
 	}
-	return true
+	return n, nil
+}
+
+// shut ends what is sent to the peer.
+func (g *leg) shut() error {
+	if err := unix.Shutdown(g.fd, unix.SHUT_WR); err != nil {
+		return g.opError("close", os.NewSyscallError("shutdown", err))
+	}
+	return nil
+}
+
+// close closes the socket, which leaves the loop's epoll with that.
+func (g *leg) close() { g.let(func(fd int) { _ = unix.Close(fd) }) }
+
+// reset closes the socket so that the peer gets a RST.
+func (g *leg) reset() { g.let(reset) }
+
+func (g *leg) let(closing func(fd int)) {
+	if g.fd >= 0 {
+		delete(g.flow.loop.legs, int32(g.fd))
+		closing(g.fd)
+		g.fd = -1
+	}
+}
+
+func (g *leg) opError(op string, err error) error {
+	return opError(g.flow, g.side, op, err)
+}
+
+// reset closes a connection so that the peer gets a RST.
+func reset(fd int) {
+	_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	_ = unix.Close(fd)
 }
 
 func retry(call func() (int, error)) (int, error) {
@@ -168,36 +123,4 @@ func retry(call func() (int, error)) (int, error) {
 			return n, err
 		}
 	}
-}
-
-// past wakes whoever waits on a deadline.
-var past = time.Unix(1, 0)
-
-// poke makes the reader look at the flow's state; unpoke lets it wait again.
-func (l *leg) poke()   { _ = l.conn.SetReadDeadline(past) }
-func (l *leg) unpoke() { _ = l.conn.SetReadDeadline(time.Time{}) }
-
-// reset closes a connection so that the peer gets a RST.
-func reset(c Conn) {
-	_ = control(c, func(fd int) error {
-		return os.NewSyscallError("setsockopt", unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
-	})
-	_ = c.Close()
-}
-
-// control calls fn with the descriptor of a socket, which is open during the call and not after. Its
-// error is a *net.OpError.
-func control(c syscall.Conn, fn func(fd int) error) error {
-	raw, err := c.SyscallConn()
-	if err == nil {
-		var inner error
-		err = raw.Control(func(fd uintptr) { inner = fn(int(fd)) })
-		if err == nil {
-			err = inner
-		}
-	}
-	if err != nil {
-		return opError(c, "control", err)
-	}
-	return nil
 }

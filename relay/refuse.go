@@ -3,20 +3,42 @@
 package relay
 
 import (
+	"time"
+
 	"github.com/sightglass/sightglass/handshake"
 	"github.com/sightglass/sightglass/session"
 )
 
-// refuse ends the direction of a refused flow. A reset resets both legs. An alert is written to dst
-// after all that was released, and then src is read until its peer closes: a connection closed with
-// bytes unread sends a RST, which would overtake the alert (RFC 2525, Section 2.17).
-func (d *direction) refuse() {
+// refuse ends the direction of a refused flow, a step at a time, and returns whether it did one. A reset
+// resets both legs. An alert is written to dst after all that was released, and src is read until its peer
+// closes: a connection closed with bytes unread sends a RST, which would overtake the alert (RFC 2525,
+// Section 2.17).
+func (d *direction) refuse(now time.Time) bool {
+	if !d.alerted {
+		d.alert(now)
+		return true
+	}
+	if d.through {
+		return false
+	}
+	d.deliver()
+	if d.discard(now) {
+		return true
+	}
+	if d.out == nil && (d.eof || d.discarded >= d.flow.cfg().MaxDiscard) {
+		d.through = true
+		d.flow.passed()
+		return true
+	}
+	return false
+}
+
+// alert puts the alert behind what was released.
+func (d *direction) alert(now time.Time) {
 	f := d.flow
-	now := f.now()
-	f.mu.Lock()
+	released := d.release(now)
+	d.alerted, d.through, d.held = true, false, nil
 	refusal := f.engine.refusal(now)
-	d.poked, d.held = false, nil
-	f.mu.Unlock()
 	if refusal.Action != session.ActionAlert {
 		f.abort(EndedRefused, nil)
 		return
@@ -25,33 +47,45 @@ func (d *direction) refuse() {
 	if d.side == handshake.Server {
 		alert = refusal.ToClient
 	}
-	bound := now.Add(f.srv.cfg.RefuseTimeout)
-	_ = d.src.conn.SetReadDeadline(bound)
-	_ = d.dst.conn.SetWriteDeadline(bound)
-	// A peer that is gone already needs no alert, and the other is told all the same.
-	if d.dst.write(alert) == nil {
-		_ = d.dst.conn.CloseWrite()
-	}
-	d.discard()
-	f.passed(EndedRefused)
+	out := append(append(append([]byte(nil), d.out...), released...), alert...)
+	d.flow.loop.putBuffer(d.buf)
+	d.out, d.buf = out, nil
 }
 
-// discard reads src until its peer closes, or has had enough time or bytes to.
-func (d *direction) discard() {
-	f := d.flow
-	for left := f.srv.cfg.MaxDiscard; left > 0 && !d.eof; {
-		buf, n, err := d.src.read()
-		if err != nil {
-			return
-		}
-		if n == 0 {
-			d.eof = true
-			f.mu.Lock()
-			f.engine.closeSide(d.side, f.now())
-			f.mu.Unlock()
-			return
-		}
-		buf.free()
-		left -= n
+// deliver writes the alert and ends what dst is sent. A peer that is gone already needs no alert, and the
+// other is told all the same.
+func (d *direction) deliver() {
+	if d.out == nil || !d.dst.writable {
+		return
 	}
+	err := d.flushSome()
+	if err == nil && (len(d.out) > 0 || d.pipe != nil) {
+		return
+	}
+	d.drop()
+	if err == nil {
+		_ = d.dst.shut()
+	}
+}
+
+func (d *direction) mayDiscard() bool {
+	return d.src.readable && !d.eof && d.discarded < d.flow.cfg().MaxDiscard
+}
+
+// discard reads src, and returns whether there may be more.
+func (d *direction) discard(now time.Time) bool {
+	if !d.mayDiscard() || d.reads >= readsATurn {
+		return false
+	}
+	l := d.flow.loop
+	buf := l.getBuffer(uint8(len(bufferSizes) - 1))
+	defer l.putBuffer(buf)
+	n, again, err := d.src.read(buf.b)
+	d.discarded += n
+	d.reads++
+	if again && n == 0 {
+		d.flow.engine.closeSide(d.side, now)
+	}
+	d.eof = d.eof || err != nil || again && n == 0
+	return again && !d.eof
 }

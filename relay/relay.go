@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -18,6 +20,7 @@ import (
 	"github.com/sightglass/sightglass/handshake"
 	"github.com/sightglass/sightglass/rsakex"
 	"github.com/sightglass/sightglass/session"
+	"golang.org/x/sys/unix"
 )
 
 // Engine reads one flow and judges it. *session.Session is one. The relay serialises its calls.
@@ -38,16 +41,12 @@ type Engine interface {
 	HandshakeDone() bool
 }
 
-// Conn is one leg of a flow. *net.TCPConn is one.
-type Conn interface {
-	net.Conn
-	syscall.Conn
-	CloseWrite() error
-}
+// Connect opens the other leg of a flow, on the client's behalf: it begins to connect a socket to target,
+// without blocking, and returns its descriptor, which the relay closes.
+type Connect func(client, target netip.AddrPort) (fd int, err error)
 
-// Dialer opens the other leg: a connection to the address that the client dialled, on the client's
-// behalf. ctx bounds the attempt.
-type Dialer func(ctx context.Context, client, target netip.AddrPort) (Conn, error)
+// Lookup finds where the other leg of a flow may lead, to be tried in turn. It may block until ctx ends.
+type Lookup func(ctx context.Context) ([]netip.AddrPort, error)
 
 // Defaults for the bounds of a Config.
 const (
@@ -55,17 +54,22 @@ const (
 	DefaultHandshakeTimeout = 30 * time.Second
 	DefaultDrainTimeout     = 5 * time.Second
 	DefaultRefuseTimeout    = 5 * time.Second
-	DefaultParkAfter        = 2 * time.Second
 	DefaultMaxFlows         = 1 << 16
 	DefaultMaxHeld          = 1 << 20
 	DefaultMaxDiscard       = 4 << 20
 )
 
-// Config says how to relay. NewEngine and Dial must be set; any bound that is zero has its default.
+// Config says how to relay. NewEngine must be set; any bound that is zero has its default.
 type Config struct {
 	// NewEngine makes the engine of a flow whose ID, addresses, start and interface are given.
 	NewEngine func(session.Flow) Engine
-	Dial      Dialer
+	Connect   Connect // nil: from an address of the host's own
+	// Where flows lead to, if that is not what their clients dialled. Upstream is an address, Lookup finds
+	// others for each flow.
+	Upstream netip.AddrPort
+	Lookup   Lookup
+	// Room, if set, says whether new connections may be taken now. It is asked often.
+	Room func() bool
 	// Interface names the way in, for the flows' own record; may be empty.
 	Interface string
 	Observer  Observer // nil: nobody is told
@@ -75,7 +79,6 @@ type Config struct {
 	IdleTimeout      time.Duration // without a byte either way; 0: none
 	DrainTimeout     time.Duration // for flows to end by themselves at shutdown
 	RefuseTimeout    time.Duration // for a refused flow's peers to take the alert and close
-	ParkAfter        time.Duration // without a byte, before a flow's goroutines are given up
 
 	MaxFlows   int // more are reset as they come
 	MaxHeld    int // bytes held of one direction until they are judged
@@ -88,8 +91,11 @@ type Config struct {
 }
 
 func (c *Config) setDefaults() error {
-	if c.NewEngine == nil || c.Dial == nil {
-		return errors.New("relay: NewEngine and Dial must be set")
+	if c.NewEngine == nil {
+		return errors.New("relay: NewEngine must be set")
+	}
+	if c.Connect == nil {
+		c.Connect = connectPlainly
 	}
 	if c.Observer == nil {
 		c.Observer = NopObserver{}
@@ -100,7 +106,6 @@ func (c *Config) setDefaults() error {
 	}{
 		{&c.DialTimeout, DefaultDialTimeout}, {&c.HandshakeTimeout, DefaultHandshakeTimeout},
 		{&c.DrainTimeout, DefaultDrainTimeout}, {&c.RefuseTimeout, DefaultRefuseTimeout},
-		{&c.ParkAfter, DefaultParkAfter},
 	} {
 		if *d.value <= 0 {
 			*d.value = d.fallback
@@ -120,16 +125,16 @@ func (c *Config) setDefaults() error {
 	return nil
 }
 
-// Server relays what its listeners accept.
+// Server relays what its listeners accept, on one loop a processor.
 type Server struct {
 	cfg    Config
 	ids    atomic.Uint64
 	active atomic.Int64
-	flows  sync.WaitGroup
-	shards [numShards]shard
-	lot    *lot
+	loops  []*loop
 
-	// hard ends what is left after the drain: dials above all.
+	lookups sync.WaitGroup
+
+	// hard ends what is left after the drain: lookups above all.
 	hard       context.Context
 	cancelHard context.CancelFunc
 }
@@ -139,77 +144,127 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	l, err := newLot()
-	if err != nil {
-		return nil, fmt.Errorf("relay: %w", err)
-	}
-	s := &Server{cfg: cfg, lot: l}
-	for i := range s.shards {
-		s.shards[i].flows = make(map[*flow]struct{})
-	}
+	s := &Server{cfg: cfg}
 	s.hard, s.cancelHard = context.WithCancel(context.Background())
+	for range runtime.GOMAXPROCS(0) {
+		l, err := newLoop(s)
+		if err != nil {
+			s.close()
+			return nil, fmt.Errorf("relay: %w", err)
+		}
+		s.loops = append(s.loops, l)
+	}
 	return s, nil
 }
 
-// Serve accepts on all listeners until ctx ends. Then it closes them, gives the flows DrainTimeout
-// to end by themselves, resets those that are left, and returns when nothing of it runs any more. A
-// listener that fails for good stops all and is returned. Serve may be called once.
+// Serve accepts on all listeners until ctx ends, and takes them over. Then it closes them, gives the flows
+// DrainTimeout to end by themselves, resets those that are left, and returns when nothing of it runs any
+// more. A listener that fails for good stops all and is returned. Serve may be called once.
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
-	defer s.cancelHard()
-	var helping sync.WaitGroup
-	stopped := make(chan struct{})
-	helping.Go(s.lot.run)
-	helping.Go(func() { s.sweep(stopped) })
-	defer func() {
-		close(stopped)
-		s.lot.close()
-		helping.Wait()
-	}()
+	defer s.close()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	var accepting sync.WaitGroup
-	for _, ln := range listeners {
-		accepting.Go(func() {
-			if err := s.accept(ctx, ln); err != nil {
-				stop(err)
-			}
-		})
+	sockets, err := takeOver(listeners)
+	if err != nil {
+		return err
+	}
+	for _, l := range s.loops {
+		err = errors.Join(err, l.listen(sockets))
+	}
+	closeAll(sockets) // each loop has its own descriptors
+	if err != nil {
+		return err
+	}
+	var running sync.WaitGroup
+	for _, l := range s.loops {
+		running.Go(func() { l.run(stop) })
 	}
 	<-ctx.Done()
-	for _, ln := range listeners {
-		_ = ln.Close()
+	for _, l := range s.loops {
+		l.post(l.stopAccepting)
 	}
-	accepting.Wait()
-	s.drain()
-	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
-		return err
+	drained := make(chan struct{})
+	go func() {
+		running.Wait()
+		close(drained)
+	}()
+	timer := time.NewTimer(s.cfg.DrainTimeout)
+	defer timer.Stop()
+	select {
+	case <-drained:
+	case <-timer.C:
+		s.cancelHard()
+		for _, l := range s.loops {
+			l.post(l.shutdown)
+		}
+		<-drained
+	}
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
+		return cause
 	}
 	return nil
 }
 
-// accept takes connections until the listener is closed because ctx ended.
-func (s *Server) accept(ctx context.Context, ln net.Listener) error {
-	var pause time.Duration
-	for {
-		c, err := ln.Accept()
-		switch {
-		case err == nil:
-			pause = 0
-			s.take(c, ln)
-		case ctx.Err() != nil:
-			return nil
-		case !passing(err):
-			return fmt.Errorf("accepting on %v: %w", ln.Addr(), err)
-		default:
-			// Out of descriptors or memory: flows that end give some back.
-			s.shards[0].acceptFailures.Add(1)
-			s.cfg.Observer.AcceptFailed(err)
-			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			if !wait(ctx, pause) {
-				return nil
-			}
-		}
+func (s *Server) close() {
+	s.cancelHard()
+	s.lookups.Wait()
+	for _, l := range s.loops {
+		l.close()
 	}
+}
+
+// listener is a listening socket that the loops accept on.
+type listener struct {
+	fd   int
+	addr net.Addr
+}
+
+// takeOver has the listeners' sockets out of the runtime's poller, which would wake a thread for each
+// connection.
+func takeOver(listeners []net.Listener) (all []listener, err error) {
+	var errs []error
+	for _, ln := range listeners {
+		l := listener{fd: -1, addr: ln.Addr()}
+		var err error
+		conn, ok := ln.(syscall.Conn)
+		if !ok {
+			err = fmt.Errorf("relay: a %T is no socket", ln)
+		} else {
+			err = control(conn, func(fd int) (err error) {
+				l.fd, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+				return os.NewSyscallError("fcntl", err)
+			})
+		}
+		_ = ln.Close()
+		if err == nil {
+			all = append(all, l)
+		}
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		closeAll(all)
+		return nil, err
+	}
+	return all, nil
+}
+
+func closeAll(listeners []listener) {
+	for _, l := range listeners {
+		_ = unix.Close(l.fd)
+	}
+}
+
+// control calls fn with the descriptor of a socket, which is open during the call.
+func control(c syscall.Conn, fn func(fd int) error) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	if err := raw.Control(func(fd uintptr) { inner = fn(int(fd)) }); err != nil {
+		return err
+	}
+	return inner
 }
 
 // passing reports whether the next accept may well succeed.
@@ -223,72 +278,4 @@ func passing(err error) bool {
 		}
 	}
 	return false
-}
-
-func wait(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}
-
-// take starts a flow for an accepted connection, or refuses the connection with a reset.
-func (s *Server) take(c net.Conn, ln net.Listener) {
-	id := s.ids.Add(1)
-	sh := &s.shards[id%numShards]
-	sh.accepted.Add(1)
-	conn, ok := c.(Conn)
-	if !ok {
-		_ = c.Close()
-		return
-	}
-	client, target := addrPort(c.RemoteAddr()), addrPort(c.LocalAddr())
-	if s.active.Add(1) > int64(s.cfg.MaxFlows) {
-		s.active.Add(-1)
-		sh.overLimit.Add(1)
-		reset(conn)
-		s.cfg.Observer.OverLimit(client, target)
-		return
-	}
-	s.flows.Add(1)
-	f := newFlow(s, sh, conn, session.Flow{
-		ID: id, Client: client, Server: target, Start: time.Now(), Interface: s.cfg.Interface,
-	})
-	sh.add(f)
-	go f.run()
-}
-
-// drain waits for the flows, and resets what is left after DrainTimeout.
-func (s *Server) drain() {
-	done := make(chan struct{})
-	go func() {
-		s.flows.Wait()
-		close(done)
-	}()
-	timer := time.NewTimer(s.cfg.DrainTimeout)
-	defer timer.Stop()
-	select {
-	case <-done:
-		return
-	case <-timer.C:
-	}
-	s.cancelHard()
-	for i := range s.shards {
-		s.shards[i].each(func(f *flow) { f.shutdown() })
-	}
-	<-done
-}
-
-// addrPort returns the address of a TCP connection's end, IPv4 in its own form.
-func addrPort(a net.Addr) netip.AddrPort {
-	tcp, ok := a.(*net.TCPAddr)
-	if !ok {
-		return netip.AddrPort{}
-	}
-	ap := tcp.AddrPort()
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }

@@ -3,8 +3,10 @@
 package relay
 
 import (
+	"os"
 	"runtime"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -54,68 +56,57 @@ func (p *pipe) close() {
 	_ = unix.Close(p.w)
 }
 
-// splicing marks a leg whose reads go into a pipe; it is never read or written.
-var splicing = new(pipe)
-
-// readPipe waits until there is something to read, and only then takes a pipe for it. It returns no
-// pipe at the end of the stream.
-func (l *leg) readPipe() (*pipe, error) {
-	l.pipe = splicing
-	err := l.wait()
-	p := l.pipe
-	l.pipe = nil
-	if p == splicing {
-		p = nil
-	}
-	return p, err
-}
-
-func (l *leg) spliceIn(fd int) bool {
+// splice passes bytes on inside the kernel, and returns whether there were any.
+func (d *direction) splice(now time.Time) bool {
 	p, err := getPipe()
 	if err != nil {
-		l.readErr = err
+		d.flow.broke(d.side, d.src.opError("splice", os.NewSyscallError("pipe2", err)))
 		return true
 	}
-	n, err := splice(fd, p.w)
+	n, err := splice(d.src.fd, p.w)
+	d.reads++
+	if err != nil || n == 0 {
+		p.free()
+	}
 	switch {
 	case err == unix.EAGAIN:
-		p.free()
+		d.src.readable = false
 		return false
-	case err != nil || n == 0:
-		p.free()
-		l.readErr = err
+	case err != nil:
+		d.flow.broke(d.side, d.src.opError("read", os.NewSyscallError("splice", err)))
+		return true
+	case n == 0:
+		d.end(now)
 		return true
 	}
 	p.n = n
-	l.pipe = p
+	d.pipe = p
+	d.spliced += uint64(n)
+	d.flow.loop.spliced[d.side].Add(uint64(n))
+	d.flow.relayed(d.side, n, now)
+	d.flush()
 	return true
 }
 
-// writePipe sends all that is in a pipe.
-func (l *leg) writePipe(p *pipe) error {
-	l.outPipe = p
-	err := l.flush()
-	l.outPipe = nil
-	return err
-}
-
-func (l *leg) spliceOut(fd int) bool {
-	p := l.outPipe
-	for p.n > 0 {
-		n, err := splice(p.r, fd)
+// flushPipe sends what dst takes of what is in the pipe, and gives an empty one back.
+func (d *direction) flushPipe() error {
+	for d.pipe.n > 0 {
+		n, err := splice(d.pipe.r, d.dst.fd)
 		if err == unix.EAGAIN {
-			return false
+			d.dst.writable = false
+			return nil
 		}
 		if err == nil && n == 0 {
 			err = unix.EIO // the pipe is not empty
 		}
 		if err != nil {
-			l.writeErr = err
-			return true
+			return d.dst.opError("write", os.NewSyscallError("splice", err))
 		}
-		p.n -= n
+		d.pipe.n -= n
 	}
-	return true
+	d.pipe.free()
+	d.pipe = nil
+	return nil
 }
 
 func splice(from, to int) (int, error) {

@@ -44,8 +44,8 @@ func Reasons() []Reason {
 	return all
 }
 
-// Observer is told what happens to flows, for logs and metrics. Its methods are called from many
-// goroutines at once and on the flows' own: they must be quick and must not call the Server.
+// Observer is told what happens to flows, for logs and metrics. Its methods are called on the loops that
+// carry the flows, several at once: they must be quick and must not call the Server.
 type Observer interface {
 	// Dialled says how long the server took to answer, before the flow's first byte is relayed.
 	Dialled(took time.Duration)
@@ -95,76 +95,49 @@ type Stats struct {
 	Spliced        [2]uint64 // relayed in the kernel, by sender
 }
 
-// numShards spreads counters and the list of flows, so that no two processors share a line of memory
-// or a lock for long.
-const numShards = 16
-
-// shard has a part of the counters and of the flows.
-type shard struct {
+// counters are a loop's, so that no two processors share a line of memory.
+type counters struct {
 	accepted, overLimit, acceptFailures, panics atomic.Uint64
 	ended                                       [numReasons]atomic.Uint64
 	bytes, spliced                              [2]atomic.Uint64
 
-	mu      sync.Mutex
-	flows   map[*flow]struct{}
-	refused map[session.Cause]uint64
-	_       [64]byte
+	refusedMu sync.Mutex
+	refused   map[session.Cause]uint64
 }
 
-func (sh *shard) add(f *flow) {
-	sh.mu.Lock()
-	sh.flows[f] = struct{}{}
-	sh.mu.Unlock()
-}
-
-func (sh *shard) remove(f *flow) {
-	sh.mu.Lock()
-	delete(sh.flows, f)
-	sh.mu.Unlock()
-}
-
-func (sh *shard) each(do func(*flow)) {
-	sh.mu.Lock()
-	flows := make([]*flow, 0, len(sh.flows))
-	for f := range sh.flows {
-		flows = append(flows, f)
+func (n *counters) countRefused(c session.Cause) {
+	n.refusedMu.Lock()
+	defer n.refusedMu.Unlock()
+	if n.refused == nil {
+		n.refused = make(map[session.Cause]uint64)
 	}
-	sh.mu.Unlock()
-	for _, f := range flows {
-		do(f)
-	}
-}
-
-func (sh *shard) countRefused(c session.Cause) {
-	sh.mu.Lock()
-	if sh.refused == nil {
-		sh.refused = make(map[session.Cause]uint64)
-	}
-	sh.refused[c]++
-	sh.mu.Unlock()
+	n.refused[c]++
 }
 
 // Stats returns the counts as they are now.
 func (s *Server) Stats() Stats {
 	st := Stats{Active: uint64(max(0, s.active.Load())), Refused: make(map[session.Cause]uint64)}
-	for i := range s.shards {
-		sh := &s.shards[i]
-		st.Accepted += sh.accepted.Load()
-		st.OverLimit += sh.overLimit.Load()
-		st.AcceptFailures += sh.acceptFailures.Load()
-		st.Panics += sh.panics.Load()
-		for r := range st.Ended {
-			st.Ended[r] += sh.ended[r].Load()
-		}
-		for _, side := range []handshake.Side{handshake.Client, handshake.Server} {
-			st.Bytes[side] += sh.bytes[side].Load()
-			st.Spliced[side] += sh.spliced[side].Load()
-		}
-		sh.mu.Lock()
-		for c, n := range sh.refused {
-			st.Refused[c] += n
-		}
-		sh.mu.Unlock()
+	for _, l := range s.loops {
+		l.counters.addTo(&st)
 	}
 	return st
+}
+
+func (n *counters) addTo(st *Stats) {
+	st.Accepted += n.accepted.Load()
+	st.OverLimit += n.overLimit.Load()
+	st.AcceptFailures += n.acceptFailures.Load()
+	st.Panics += n.panics.Load()
+	for r := range st.Ended {
+		st.Ended[r] += n.ended[r].Load()
+	}
+	for _, side := range []handshake.Side{handshake.Client, handshake.Server} {
+		st.Bytes[side] += n.bytes[side].Load()
+		st.Spliced[side] += n.spliced[side].Load()
+	}
+	n.refusedMu.Lock()
+	defer n.refusedMu.Unlock()
+	for c, k := range n.refused {
+		st.Refused[c] += k
+	}
 }

@@ -4,10 +4,8 @@ package rsakex
 
 import (
 	"bytes"
-	"context"
 	"runtime"
 	"sync"
-	"sync/atomic"
 )
 
 // DefaultQueue is how many requests wait in a Pool unless told otherwise: at a millisecond each on
@@ -23,9 +21,6 @@ type Pool struct {
 
 	mu     sync.RWMutex // held for reading while sending to queue
 	closed bool
-
-	waiters atomic.Int64 // in WaitRoom
-	taken   *sync.Cond   // a request was taken out of the queue, or the pool was closed
 }
 
 type job struct {
@@ -43,7 +38,7 @@ func NewPool(ring *Ring, workers, queue int, prepare ...func()) *Pool {
 	if queue <= 0 {
 		queue = DefaultQueue
 	}
-	p := &Pool{ring: ring, queue: make(chan job, queue), taken: sync.NewCond(new(sync.Mutex))}
+	p := &Pool{ring: ring, queue: make(chan job, queue)}
 	p.workers.Add(workers)
 	for range workers {
 		go p.work(prepare)
@@ -57,9 +52,6 @@ func (p *Pool) work(prepare []func()) {
 		f()
 	}
 	for j := range p.queue {
-		if p.waiters.Load() > 0 {
-			p.wake()
-		}
 		if p.isClosed() {
 			j.settle(nil, ErrClosed)
 			continue
@@ -103,29 +95,6 @@ func (p *Pool) enqueue(j job) error {
 	}
 }
 
-// WaitRoom returns when at most n requests are in the queue, or ctx ends, or the pool is closed. A feed that
-// takes no new connections meanwhile leaves none unread because the private key is behind.
-func (p *Pool) WaitRoom(ctx context.Context, n int) {
-	if len(p.queue) <= n {
-		return
-	}
-	stop := context.AfterFunc(ctx, p.wake)
-	defer stop()
-	p.taken.L.Lock()
-	defer p.taken.L.Unlock()
-	p.waiters.Add(1)
-	defer p.waiters.Add(-1)
-	for len(p.queue) > n && ctx.Err() == nil && !p.isClosed() {
-		p.taken.Wait()
-	}
-}
-
-func (p *Pool) wake() {
-	p.taken.L.Lock()
-	defer p.taken.L.Unlock()
-	p.taken.Broadcast()
-}
-
 // Waiting returns how many requests are in the queue.
 func (p *Pool) Waiting() int { return len(p.queue) }
 
@@ -139,6 +108,5 @@ func (p *Pool) Close() {
 		close(p.queue)
 	}
 	p.mu.Unlock()
-	p.wake()
 	p.workers.Wait()
 }

@@ -4,7 +4,6 @@ package rsakex
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"runtime"
 	"sync"
@@ -164,32 +163,4 @@ func TestPoolPrepare(t *testing.T) {
 	if n := len(prepared); n != 3 {
 		t.Errorf("%d workers were prepared, want 3", n)
 	}
-}
-
-// TestPoolWaitRoom: who waits for room goes on when there is some, when the context ends, and when the pool is
-// closed.
-func TestPoolWaitRoom(t *testing.T) {
-	key := key1024(t)
-	ring := ringOf(t, key)
-	hold := make(chan struct{})
-	p := NewPool(ring, 1, 8, func() { <-hold })
-	for range 4 {
-		started(p.MasterSecret(testRequest(ring.Keys()[0], seal(t, key, testPremaster()))))
-	}
-	p.WaitRoom(t.Context(), 4) // there is room
-	ctx, cancel := context.WithCancel(t.Context())
-	waited := make(chan struct{}, 2)
-	go func() { p.WaitRoom(ctx, 3); waited <- struct{}{} }()
-	cancel()
-	<-waited
-	go func() { p.WaitRoom(t.Context(), 0); waited <- struct{}{} }()
-	select {
-	case <-waited:
-		t.Fatal("there was no room")
-	default:
-	}
-	close(hold)
-	<-waited
-	p.Close()
-	p.WaitRoom(t.Context(), -1) // a pool that is closed lets no one wait
 }

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -61,13 +60,6 @@ func (gs *generations) release(g *generation) {
 			defer gs.closing.Done()
 			g.pool.Close()
 		}()
-	}
-}
-
-// waitRoom waits until at most n private-key operations are queued, or ctx ends.
-func (gs *generations) waitRoom(ctx context.Context, n int) {
-	if g := gs.current.Load(); g != nil {
-		g.pool.WaitRoom(ctx, n)
 	}
 }
 

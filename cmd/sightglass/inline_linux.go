@@ -54,7 +54,7 @@ func runInline(ctx context.Context, e *env, s config.Settings, again func() (con
 	beside.Go(func() { p.live.beside(aside, p.figures, p.status) })
 	beside.Go(func() { reloadOn(aside, hangups, func() { p.reload(again) }) })
 	e.warn("%s", p.way.announce)
-	err = p.server.Serve(ctx, p.paced(ctx, p.way.listeners)...)
+	err = p.server.Serve(ctx, p.way.listeners...)
 	stop()
 	beside.Wait()
 	p.live.stats(p.figures)
@@ -91,7 +91,10 @@ func (p *proxy) relayConfig() relay.Config {
 	in := &p.settings.Inline
 	return relay.Config{
 		NewEngine:        func(f session.Flow) relay.Engine { return p.generations.newSession(f) },
-		Dial:             p.way.dial,
+		Connect:          p.way.connect,
+		Upstream:         p.way.upstream,
+		Lookup:           p.way.lookup,
+		Room:             func() bool { return p.generations.waiting() <= maxBehind },
 		Interface:        p.way.name,
 		Observer:         &observer{e: p.e},
 		DialTimeout:      time.Duration(in.DialTimeout),

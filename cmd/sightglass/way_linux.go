@@ -19,9 +19,11 @@ import (
 // way is how connections come in and go on.
 type way struct {
 	listeners []net.Listener
-	dial      relay.Dialer
-	name      string // of the interfaces, for the flows' own record
-	announce  string // what a person is told when it is open
+	connect   relay.Connect
+	upstream  netip.AddrPort // not valid: clients dial the servers,
+	lookup    relay.Lookup   // or it is a host name
+	name      string         // of the interfaces, for the flows' own record
+	announce  string         // what a person is told when it is open
 	steering  tproxy.Steering
 	dialer    *tproxy.Dialer
 }
@@ -40,9 +42,11 @@ func openFixed(ctx context.Context, in *config.Inline) (way, error) {
 	if err != nil {
 		return way{}, err
 	}
+	upstream, lookup := relay.Fixed(in.To)
 	return way{
 		listeners: []net.Listener{ln},
-		dial:      relay.Fixed(in.To),
+		upstream:  upstream,
+		lookup:    lookup,
 		announce:  fmt.Sprintf("relaying %v to %s", ln.Addr(), in.To),
 	}, nil
 }
@@ -62,13 +66,7 @@ func openTransparent(ctx context.Context, e *env, in *config.Inline) (way, error
 	}
 	w := way{listeners: listeners, name: strings.Join(in.Interfaces, ",")}
 	w.dialer = &tproxy.Dialer{Port: uint16(listeners[0].Addr().(*net.TCPAddr).Port)}
-	w.dial = func(ctx context.Context, client, target netip.AddrPort) (relay.Conn, error) {
-		c, err := w.dialer.Dial(ctx, client, target)
-		if err != nil {
-			return nil, err
-		}
-		return c, nil
-	}
+	w.connect = w.dialer.Connect
 	if w.steering, err = tproxy.Setup(steeringConfig(e, in, listeners)); err != nil {
 		return way{}, errors.Join(err, w.close())
 	}

@@ -10,8 +10,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,6 +28,7 @@ func (o Option) Set(fd int) error {
 // out. What a listener accepts inherits them.
 var Common = []Option{
 	{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+	{unix.SOL_SOCKET, unix.SO_OOBINLINE, 1}, // an urgent byte is one like the others (RFC 6093, Section 4)
 	{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
 	{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 120}, // seconds
 	{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
@@ -59,38 +60,22 @@ func set(fd int, lists ...[]Option) error {
 	return nil
 }
 
-// Conn is a connected TCP socket.
-type Conn struct {
-	file   *os.File
-	raw    syscall.RawConn
-	remote netip.AddrPort
-}
-
-// Dial connects to remote, from local if that is valid. ctx bounds the attempt. The error is a
-// *net.OpError.
-func Dial(ctx context.Context, local, remote netip.AddrPort, options ...Option) (*Conn, error) {
-	c, err := open(local, remote, options)
-	if err == nil {
-		if err = c.connected(ctx); err != nil {
-			_ = c.Close()
-		}
-	}
+// Connect makes a socket and has it begin to connect to remote, from local if that is valid. It does not
+// block: Connected says how far the socket is once it can be written. The caller owns the descriptor. The
+// error is a *net.OpError.
+func Connect(local, remote netip.AddrPort, options ...Option) (fd int, err error) {
+	fd, err = connect(local, remote, options)
 	if err != nil {
-		e := &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(remote), Err: err}
-		if local.IsValid() {
-			e.Source = net.TCPAddrFromAddrPort(local)
-		}
-		return nil, e
+		return -1, dialError(local, remote, err)
 	}
-	return c, nil
+	return fd, nil
 }
 
-// open makes the socket and has it begin to connect.
-func open(local, remote netip.AddrPort, options []Option) (*Conn, error) {
+func connect(local, remote netip.AddrPort, options []Option) (fd int, err error) {
 	family, to := address(remote)
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
+		return -1, os.NewSyscallError("socket", err)
 	}
 	err = set(fd, options, Common)
 	if err == nil && local.IsValid() {
@@ -106,59 +91,62 @@ func open(local, remote netip.AddrPort, options []Option) (*Conn, error) {
 	}
 	if err != nil {
 		_ = unix.Close(fd)
-		return nil, err
+		return -1, err
 	}
-	c := &Conn{file: os.NewFile(uintptr(fd), "tcp"), remote: remote}
-	if c.raw, err = c.file.SyscallConn(); err != nil {
-		_ = c.file.Close()
-		return nil, err
-	}
-	return c, nil
+	return fd, nil
 }
 
-// past wakes whoever waits on a deadline.
-var past = time.Unix(1, 0)
-
-// connected waits for the connection to be there, or to have failed.
-func (c *Conn) connected(ctx context.Context) error {
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := c.file.SetWriteDeadline(deadline); err != nil {
-			return err
-		}
+func dialError(local, remote netip.AddrPort, err error) error {
+	e := &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(remote), Err: err}
+	if local.IsValid() {
+		e.Source = net.TCPAddrFromAddrPort(local)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = c.file.SetWriteDeadline(past) })
-	var failed error
-	err := c.raw.Write(func(fd uintptr) (done bool) {
-		done, failed = outcome(int(fd))
-		return done
-	})
-	if err == nil {
-		err = failed
-	}
-	if !stop() && err == nil {
-		err = ctx.Err() // the deadline may be set to the past at any time
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		return err
-	}
-	return c.file.SetWriteDeadline(time.Time{})
+	return e
 }
 
-// outcome asks a socket that connects how far it is.
-func outcome(fd int) (done bool, err error) {
+// Connected returns the address that a socket is connected to. Without an error, one that is not valid
+// says that the socket still connects.
+func Connected(fd int) (netip.AddrPort, error) {
+	// Only a connection that is there has a peer.
+	if peer, err := syscall.Getpeername(fd); err == nil {
+		return AddrPort(peer), nil
+	}
+	return netip.AddrPort{}, Err(fd, "connect")
+}
+
+// Err returns what is wrong with a socket since it was last asked, nil for nothing.
+func Err(fd int, call string) error {
 	errno, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	if err != nil {
-		return true, os.NewSyscallError("getsockopt", err)
+		return os.NewSyscallError("getsockopt", err)
 	}
 	if errno != 0 {
-		return true, os.NewSyscallError("connect", syscall.Errno(errno))
+		return os.NewSyscallError(call, syscall.Errno(errno))
 	}
-	// No error is no connection yet: only one that is there has a peer.
-	_, err = unix.Getpeername(fd)
-	return err == nil, nil
+	return nil
+}
+
+// AddrPort returns an address that the kernel gave, IPv4 in its own form. (The calls of package syscall give
+// one without asking for the protocol each time, as those of x/sys/unix do.)
+func AddrPort(sa syscall.Sockaddr) netip.AddrPort {
+	switch sa := sa.(type) {
+	case *syscall.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *syscall.SockaddrInet6:
+		ip := netip.AddrFrom16(sa.Addr).Unmap()
+		if sa.ZoneId != 0 && ip.Is6() {
+			ip = ip.WithZone(zoneName(sa.ZoneId))
+		}
+		return netip.AddrPortFrom(ip, uint16(sa.Port))
+	}
+	return netip.AddrPort{}
+}
+
+func zoneName(index uint32) string {
+	if ifi, err := net.InterfaceByIndex(int(index)); err == nil {
+		return ifi.Name
+	}
+	return strconv.FormatUint(uint64(index), 10)
 }
 
 // address returns an address as the kernel takes it.
@@ -175,53 +163,3 @@ func address(a netip.AddrPort) (family int, sa unix.Sockaddr) {
 	}
 	return unix.AF_INET6, sa6
 }
-
-// Read implements net.Conn.
-func (c *Conn) Read(b []byte) (int, error) { return c.file.Read(b) }
-
-// Write implements net.Conn.
-func (c *Conn) Write(b []byte) (int, error) { return c.file.Write(b) }
-
-// Close implements net.Conn.
-func (c *Conn) Close() error { return c.file.Close() }
-
-// CloseWrite ends the direction that is written.
-func (c *Conn) CloseWrite() error {
-	var inner error
-	err := c.raw.Control(func(fd uintptr) { inner = unix.Shutdown(int(fd), unix.SHUT_WR) })
-	if err == nil {
-		err = os.NewSyscallError("shutdown", inner)
-	}
-	if err != nil {
-		return &net.OpError{Op: "close", Net: "tcp", Addr: c.RemoteAddr(), Err: err}
-	}
-	return nil
-}
-
-// SyscallConn implements syscall.Conn.
-func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.raw, nil }
-
-// LocalAddr implements net.Conn. It asks the kernel.
-func (c *Conn) LocalAddr() net.Addr {
-	var sa unix.Sockaddr
-	_ = c.raw.Control(func(fd uintptr) { sa, _ = unix.Getsockname(int(fd)) })
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}
-	case *unix.SockaddrInet6:
-		return &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}
-	}
-	return &net.TCPAddr{}
-}
-
-// RemoteAddr implements net.Conn.
-func (c *Conn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.remote) }
-
-// SetDeadline implements net.Conn.
-func (c *Conn) SetDeadline(t time.Time) error { return c.file.SetDeadline(t) }
-
-// SetReadDeadline implements net.Conn.
-func (c *Conn) SetReadDeadline(t time.Time) error { return c.file.SetReadDeadline(t) }
-
-// SetWriteDeadline implements net.Conn.
-func (c *Conn) SetWriteDeadline(t time.Time) error { return c.file.SetWriteDeadline(t) }

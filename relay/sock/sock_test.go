@@ -5,13 +5,12 @@ package sock
 import (
 	"context"
 	"errors"
-	"io"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,70 +37,88 @@ func option(t *testing.T, c syscall.Conn, level, name int) (value int) {
 	return value
 }
 
-func TestDial(t *testing.T) {
+// connected waits for a socket of Connect: what poll says of it, and then what Connected does.
+func connected(fd int) (netip.AddrPort, error) {
+	for {
+		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+		if n, err := unix.Poll(poll, 10_000); n != 1 && err != unix.EINTR {
+			return netip.AddrPort{}, fmt.Errorf("polled %d, %w", n, err)
+		}
+		if peer, err := Connected(fd); peer.IsValid() || err != nil {
+			return peer, err
+		}
+	}
+}
+
+func TestConnect(t *testing.T) {
 	for _, host := range []string{"127.0.0.1", "[::1]"} {
 		ln, addr := listen(t, host+":0")
-		local := netip.AddrPortFrom(addr.Addr(), 0)
-		c, err := Dial(context.Background(), local, addr)
+		fd, err := Connect(netip.AddrPortFrom(addr.Addr(), 0), addr)
 		if err != nil {
 			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		if peer, err := connected(fd); err != nil || peer != addr {
+			t.Fatalf("connected to %v, %v; want %v", peer, err, addr)
+		}
+		if err := Err(fd, "read"); err != nil {
+			t.Errorf("nothing is wrong, but: %v", err)
 		}
 		s, err := ln.Accept()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c.LocalAddr().String() != s.RemoteAddr().String() || c.RemoteAddr().String() != s.LocalAddr().String() {
-			t.Errorf("%v to %v, but the peer says %v to %v", c.LocalAddr(), c.RemoteAddr(), s.RemoteAddr(), s.LocalAddr())
+		defer s.Close()
+		local, err := syscall.Getsockname(fd)
+		if err != nil || AddrPort(local).String() != s.RemoteAddr().String() {
+			t.Errorf("from %v, %v, but the peer says %v", AddrPort(local), err, s.RemoteAddr())
 		}
 		for _, o := range Common {
-			if a, b := option(t, c, o.Level, o.Name), option(t, s.(*net.TCPConn), o.Level, o.Name); a != o.Value || b != o.Value {
-				t.Errorf("option %d is %d where dialled, %d where accepted; want %d", o.Name, a, b, o.Value)
+			mine, err := unix.GetsockoptInt(fd, o.Level, o.Name)
+			if theirs := option(t, s.(*net.TCPConn), o.Level, o.Name); err != nil || mine != o.Value || theirs != o.Value {
+				t.Errorf("option %d is %d where connected, %d where accepted; want %d (%v)", o.Name, mine, theirs, o.Value, err)
 			}
 		}
-		_, _ = c.Write([]byte("to the end"))
-		if err := c.CloseWrite(); err != nil {
+		if err := s.(*net.TCPConn).SetLinger(0); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := io.ReadAll(s); string(got) != "to the end" || err != nil {
-			t.Errorf("got %q, %v", got, err)
-		}
 		_ = s.Close()
-		if n, err := c.Read(make([]byte, 1)); err != io.EOF {
-			t.Errorf("read %d bytes, %v", n, err)
+		if n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd)}}, 10_000); n != 1 {
+			t.Fatal(n, err)
 		}
-		if err := errors.Join(c.SetDeadline(time.Now().Add(time.Hour)), c.Close()); err != nil {
-			t.Error(err)
+		if err := Err(fd, "read"); !errors.Is(err, unix.ECONNRESET) {
+			t.Errorf("after a reset: %v", err)
 		}
 	}
 }
 
-func TestDialErrors(t *testing.T) {
+func TestConnectErrors(t *testing.T) {
 	ln, refuses := listen(t, "127.0.0.1:0")
 	_ = ln.Close()
-	short, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
-	defer cancel()
-	cancelled, cancelNow := context.WithCancel(context.Background())
-	cancelNow()
-	for _, tc := range []struct {
-		name          string
-		ctx           context.Context
-		local, remote netip.AddrPort
-		want          error
-	}{
-		{"refused", context.Background(), netip.AddrPort{}, refuses, unix.ECONNREFUSED},
-		{"no such local address", context.Background(), netip.MustParseAddrPort("192.0.2.77:0"), refuses, unix.EADDRNOTAVAIL},
-		{"deadline", short, netip.AddrPort{}, full(t), context.DeadlineExceeded},
-		{"cancelled", cancelled, netip.AddrPort{}, full(t), context.Canceled},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			c, err := Dial(tc.ctx, tc.local, tc.remote)
-			if c != nil || !errors.Is(err, tc.want) {
-				t.Fatalf("%v, want %v", err, tc.want)
-			}
-			if op := new(net.OpError); !errors.As(err, &op) || op.Op != "dial" || op.Addr.String() != tc.remote.String() {
-				t.Errorf("%v is no net.OpError of the dial", err)
-			}
-		})
+	fd, err := Connect(netip.AddrPort{}, refuses)
+	if err == nil { // the kernel may say so at once, or later
+		defer unix.Close(fd)
+		_, err = connected(fd)
+	}
+	if !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("%v, want refused", err)
+	}
+	fd, err = Connect(netip.MustParseAddrPort("192.0.2.77:0"), refuses)
+	if op := new(net.OpError); fd != -1 || !errors.Is(err, unix.EADDRNOTAVAIL) || !errors.As(err, &op) || op.Op != "dial" || op.Addr.String() != refuses.String() {
+		t.Errorf("%d, %v; want a net.OpError of the dial: no such local address", fd, err)
+	}
+}
+
+// TestConnecting: a socket whose peer says nothing is neither connected nor failed.
+func TestConnecting(t *testing.T) {
+	full := full(t)
+	fd, err := Connect(netip.AddrPort{}, full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if peer, err := Connected(fd); peer.IsValid() || err != nil {
+		t.Errorf("connected to %v, %v", peer, err)
 	}
 }
 
@@ -119,19 +136,20 @@ func full(t *testing.T) netip.AddrPort {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = unix.Close(fd) })
-	sa, err := unix.Getsockname(fd)
+	sa, err := syscall.Getsockname(fd)
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(sa.(*unix.SockaddrInet4).Port))
 	for { // until one gets no answer
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
-		c, err := Dial(ctx, netip.AddrPort{}, addr)
-		cancel()
+		fd, err := Connect(netip.AddrPort{}, AddrPort(sa))
 		if err != nil {
-			return addr
+			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = c.Close() })
+		t.Cleanup(func() { _ = unix.Close(fd) })
+		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+		if n, err := unix.Poll(poll, 20); n == 0 && err == nil {
+			return AddrPort(sa)
+		}
 	}
 }
 
@@ -145,7 +163,7 @@ func TestListenErrors(t *testing.T) {
 	if _, err := Listen(context.Background(), "tcp", "127.0.0.1:0", bad); !errors.As(err, &call) || call.Syscall != "setsockopt" {
 		t.Errorf("%v", err)
 	}
-	if _, err := Dial(context.Background(), netip.AddrPort{}, taken, bad); !errors.As(err, &call) {
+	if _, err := Connect(netip.AddrPort{}, taken, bad); !errors.As(err, &call) {
 		t.Errorf("%v", err)
 	}
 }

@@ -17,7 +17,6 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -111,27 +110,13 @@ type box struct {
 	steering  tproxy.Steering
 	relay     *relay.Server
 	dialer    *tproxy.Dialer
-	listeners []*listener
+	listeners []net.Listener
 	closeOnce func()
 
 	mu    sync.Mutex
 	flows []session.Flow
 	fails []error
 	relay.NopObserver
-}
-
-// listener counts what it accepts.
-type listener struct {
-	*net.TCPListener
-	accepted atomic.Uint64
-}
-
-func (l *listener) Accept() (net.Conn, error) {
-	c, err := l.TCPListener.Accept()
-	if err == nil {
-		l.accepted.Add(1)
-	}
-	return c, err
 }
 
 func (b *box) Ended(f *session.Flow, _ relay.Reason, _ error) {
@@ -170,19 +155,14 @@ func tryBox(t testing.TB, host *nettest.Namespace, s steering, cfg tproxy.Config
 		cfg.Interfaces = []string{nettest.BoxClientLink}
 	}
 	cfg.OnError = func(err error) { t.Errorf("steering: %v", err) }
-	var serving []net.Listener
-	err := host.Do(func() error {
-		open, err := tproxy.Listen(context.Background(), "[::]:0", listeners)
-		for _, ln := range open {
-			l := &listener{TCPListener: ln.(*net.TCPListener)}
-			b.listeners, serving = append(b.listeners, l), append(serving, l)
-		}
+	err := host.Do(func() (err error) {
+		b.listeners, err = tproxy.Listen(context.Background(), "[::]:0", listeners)
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Listeners = serving
+	cfg.Listeners = b.listeners
 	b.dialer = &tproxy.Dialer{Port: uint16(b.listeners[0].Addr().(*net.TCPAddr).Port)}
 	err = host.Do(func() (err error) {
 		b.steering, err = tproxy.Setup(cfg)
@@ -194,16 +174,16 @@ func tryBox(t testing.TB, host *nettest.Namespace, s steering, cfg tproxy.Config
 		}
 		return nil, err
 	}
-	b.serve(serving)
+	b.serve()
 	return b, nil
 }
 
 // serve relays until the box is closed.
-func (b *box) serve(listeners []net.Listener) {
+func (b *box) serve() {
 	var err error
 	b.relay, err = relay.New(relay.Config{
 		NewEngine:    func(f session.Flow) relay.Engine { return &through{flow: f} },
-		Dial:         b.dial,
+		Connect:      b.connect,
 		Observer:     b,
 		DrainTimeout: 10 * time.Millisecond,
 	})
@@ -212,7 +192,7 @@ func (b *box) serve(listeners []net.Listener) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- b.relay.Serve(ctx, listeners...) }()
+	go func() { served <- b.relay.Serve(ctx, b.listeners...) }()
 	b.closeOnce = sync.OnceFunc(func() {
 		cancel()
 		if err := <-served; err != nil {
@@ -265,16 +245,13 @@ func startBox(t testing.TB, host *nettest.Namespace, s steering, cfg tproxy.Conf
 	return b
 }
 
-// dial dials inside the box: the program itself would be there as a whole.
-func (b *box) dial(ctx context.Context, client, target netip.AddrPort) (c relay.Conn, err error) {
+// connect connects inside the box: the program itself would be there as a whole.
+func (b *box) connect(client, target netip.AddrPort) (fd int, err error) {
 	err = b.host.Do(func() error {
-		tcp, err := b.dialer.Dial(ctx, client, target)
-		if err == nil {
-			c = tcp
-		}
+		fd, err = b.dialer.Connect(client, target)
 		return err
 	})
-	return c, err
+	return fd, err
 }
 
 func (b *box) stats() tproxy.Stats {
@@ -328,9 +305,7 @@ func runChild(text string) error {
 	dialer := &tproxy.Dialer{Port: 15443}
 	server, err := relay.New(relay.Config{
 		NewEngine: func(f session.Flow) relay.Engine { return &through{flow: f} },
-		Dial: func(ctx context.Context, client, target netip.AddrPort) (relay.Conn, error) {
-			return dialer.Dial(ctx, client, target)
-		},
+		Connect:   dialer.Connect,
 	})
 	if err != nil {
 		return err

@@ -62,21 +62,22 @@ type Dialer struct {
 // PortTaken returns how many connections could not have their client's own port.
 func (d *Dialer) PortTaken() uint64 { return d.taken.Load() }
 
-// Dial connects to target from the client's own address and port, or from another port of its
-// address where that one is taken: the pair is still in use, or was until a moment ago.
-func (d *Dialer) Dial(ctx context.Context, client, target netip.AddrPort) (*sock.Conn, error) {
+// Connect begins to connect to target from the client's own address and port, or from another port of its
+// address where that one is taken: the pair is still in use, or was until a moment ago. It is a
+// relay.Connect.
+func (d *Dialer) Connect(client, target netip.AddrPort) (fd int, err error) {
 	if target.Port() == d.Port && isLocal(target.Addr()) {
-		return nil, fmt.Errorf("%v to %v: %w", client, target, ErrDirect)
+		return -1, fmt.Errorf("%v to %v: %w", client, target, ErrDirect)
 	}
-	c, err := d.dialFrom(ctx, client, target)
+	fd, err = d.connectFrom(client, target)
 	if errors.Is(err, unix.EADDRINUSE) || errors.Is(err, unix.EADDRNOTAVAIL) {
 		d.taken.Add(1)
-		c, err = d.dialFrom(ctx, netip.AddrPortFrom(client.Addr(), 0), target)
+		fd, err = d.connectFrom(netip.AddrPortFrom(client.Addr(), 0), target)
 	}
-	return c, err
+	return fd, err
 }
 
-func (d *Dialer) dialFrom(ctx context.Context, local, target netip.AddrPort) (*sock.Conn, error) {
+func (d *Dialer) connectFrom(local, target netip.AddrPort) (fd int, err error) {
 	options := []sock.Option{transparent, {Level: unix.SOL_SOCKET, Name: unix.SO_REUSEADDR, Value: 1}}
 	if local.Port() == 0 {
 		// The port is chosen when both ends are known, so all are free that no other pair has.
@@ -85,11 +86,10 @@ func (d *Dialer) dialFrom(ctx context.Context, local, target netip.AddrPort) (*s
 	if d.Mark != 0 {
 		options = append(options, sock.Option{Level: unix.SOL_SOCKET, Name: unix.SO_MARK, Value: int(d.Mark)})
 	}
-	c, err := sock.Dial(ctx, local, target, options...)
-	if err != nil {
-		return nil, privilege(err)
+	if fd, err = sock.Connect(local, target, options...); err != nil {
+		return -1, privilege(err)
 	}
-	return c, nil
+	return fd, nil
 }
 
 // privilege says what is missing where the kernel only says that an option is not permitted.

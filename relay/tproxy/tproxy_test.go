@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -43,7 +44,6 @@ func TestSteering(t *testing.T) {
 		}
 		t.Run("addresses are kept", l.addressesAreKept)
 		t.Run("legs are equal", l.legsAreEqual)
-		t.Run("listeners share", l.listenersShare)
 		t.Run("port taken", l.portTaken)
 		t.Run("same port again", l.samePortAgain)
 		t.Run("refusing server", l.refusingServer)
@@ -132,27 +132,6 @@ func (l *lab) legsAreEqual(t *testing.T) {
 			near, far := streams[0][k], streams[1][k]
 			if near == nil || far == nil || len(near.Payload) < 1_000_000 || !bytes.Equal(near.Payload, far.Payload) {
 				t.Errorf("%v: the legs differ", k)
-			}
-		}
-	}
-}
-
-// listenersShare: the kernel spreads the connections over the listeners, so that the processors can.
-func (l *lab) listenersShare(t *testing.T) {
-	for _, server := range servers {
-		target := at(server, 443)
-		echo(t, l.Server, target)
-		var before []uint64
-		for _, ln := range l.listeners {
-			before = append(before, ln.accepted.Load())
-		}
-		for range 64 {
-			talk(t, l.Topology, target, "x")
-		}
-		for i, ln := range l.listeners {
-			// For one to get so few by chance is less likely than once in 20,000 times.
-			if n := ln.accepted.Load() - before[i]; n < 4 {
-				t.Errorf("%v: listener %d took %d of 64", server, i, n)
 			}
 		}
 	}
@@ -572,4 +551,61 @@ func TestMirror(t *testing.T) {
 	if host.HasLink("mirror0") || host.HasLink("mirror0p") {
 		t.Error("the mirror was not removed")
 	}
+}
+
+// TestListenersShare: the kernel spreads the connections over the listeners.
+func TestListenersShare(t *testing.T) {
+	forSteerings(t, func(t *testing.T, s steering) {
+		ok := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		top := nettest.Hosts(t)
+		var listeners []net.Listener
+		ok(top.Box.Do(func() (err error) {
+			listeners, err = tproxy.Listen(context.Background(), "[::]:0", 4)
+			return err
+		}))
+		var steer tproxy.Steering
+		err := top.Box.Do(func() (err error) {
+			steer, err = tproxy.Setup(tproxy.Config{
+				Interfaces: []string{nettest.BoxClientLink}, Rules: onPort(443), Way: s.way, Attachment: s.attachment, Listeners: listeners,
+			})
+			return err
+		})
+		supported(t, err)
+		var accepting sync.WaitGroup
+		accepted := make([]atomic.Int64, len(listeners))
+		for i, ln := range listeners {
+			accepting.Go(func() {
+				for c, err := ln.Accept(); err == nil; c, err = ln.Accept() {
+					accepted[i].Add(1)
+					_ = c.Close()
+				}
+			})
+		}
+		for _, server := range servers {
+			for range 64 {
+				c, err := top.Client.Dial("tcp", at(server, 443).String())
+				ok(err)
+				if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+					t.Error(err)
+				}
+				_ = c.Close()
+			}
+			for i := range accepted {
+				// For one to get so few by chance is less likely than once in 20,000 times.
+				if n := accepted[i].Swap(0); n < 4 {
+					t.Errorf("%v: listener %d took %d of 64", server, i, n)
+				}
+			}
+		}
+		for _, ln := range listeners {
+			ok(ln.Close())
+		}
+		accepting.Wait()
+		ok(steer.Close())
+	})
 }

@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/sightglass/sightglass/relay/sock"
+	"github.com/sightglass/sightglass/session"
+	"golang.org/x/sys/unix"
+)
+
+// loop carries flows on one goroutine, from the accept to the end: none of them needs a lock, a goroutine
+// or a stack of its own, and what a flow's peers wait for passes from one thread to no other.
+type loop struct {
+	srv   *Server
+	epoll int
+	event int // an eventfd: there is something in the inbox
+	load  atomic.Int64
+	counters
+
+	listeners map[int32]listener
+	accepting bool // the listeners are in the epoll
+	stopping  bool // no more connections are taken
+	hurry     bool // and flows have no more time to end
+	pause     time.Duration
+	resumeAt  time.Time // accepting goes on; zero: when there is room
+
+	flows  map[*flow]struct{}
+	legs   map[int32]*leg // by descriptor
+	ready  []*flow        // to be carried on without waiting for anything
+	next   []*flow        // ready's other half
+	timers timers
+	asking []*flow   // they will ask the private key
+	askAt  time.Time // when the first of them does; zero: none
+	spare  [len(bufferSizes)][]*buffer
+
+	inbox   atomic.Pointer[posted] // the last first
+	posting atomic.Int32
+}
+
+// posted is what is to be done on a loop. No lock guards the inbox: who posts may be a worker of the
+// private key, which has to give way to other threads, and the loop would wait for it.
+type posted struct {
+	do     func()
+	before *posted
+}
+
+// sealed is the inbox of a loop that takes nothing any more.
+var sealed = new(posted)
+
+// events are what a loop is told of a leg: once each time that it becomes so.
+const legEvents = unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET&0xffffffff
+
+func newLoop(s *Server) (*loop, error) {
+	l := &loop{
+		srv: s, epoll: -1, event: -1,
+		listeners: make(map[int32]listener), flows: make(map[*flow]struct{}), legs: make(map[int32]*leg),
+	}
+	var err error
+	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	if l.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		err = os.NewSyscallError("eventfd", err)
+	} else {
+		err = l.watch(l.event, unix.EPOLLIN)
+	}
+	if err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// close gives up the loop's own descriptors. It does not run any more.
+func (l *loop) close() {
+	l.inbox.Store(sealed)
+	for l.posting.Load() > 0 {
+		runtime.Gosched() // somebody is about to write to the event
+	}
+	l.stopAccepting()
+	for _, fd := range []*int{&l.epoll, &l.event} {
+		if *fd >= 0 {
+			_ = unix.Close(*fd)
+			*fd = -1
+		}
+	}
+}
+
+func (l *loop) watch(fd int, events uint32) error {
+	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)}))
+}
+
+// post has do called on the loop, soon. It returns false if the loop has ended.
+func (l *loop) post(do func()) bool {
+	l.posting.Add(1)
+	defer l.posting.Add(-1)
+	for {
+		last := l.inbox.Load()
+		if last == sealed {
+			return false
+		}
+		if l.inbox.CompareAndSwap(last, &posted{do, last}) {
+			break
+		}
+	}
+	// Whoever posted before may not have come to this yet.
+	one := [8]byte{1}
+	_, _ = retry(func() (int, error) { return unix.Write(l.event, one[:]) })
+	return true
+}
+
+// takeInbox does what was posted, in its order.
+func (l *loop) takeInbox() {
+	var count [8]byte
+	_, _ = retry(func() (int, error) { return unix.Read(l.event, count[:]) })
+	var first *posted
+	for p := l.inbox.Swap(nil); p != nil; {
+		p.before, first, p = first, p, p.before
+	}
+	for p := first; p != nil; p = p.before {
+		p.do()
+	}
+}
+
+// run carries the flows until the loop was told to stop and the last of them is over. A listener that
+// fails for good is told to failed.
+func (l *loop) run(failed context.CancelCauseFunc) {
+	events := make([]unix.EpollEvent, 128)
+	for !l.finished() {
+		n, err := retry(func() (int, error) { return unix.EpollWait(l.epoll, events, l.patience()) })
+		if err != nil {
+			failed(fmt.Errorf("relay: %w", os.NewSyscallError("epoll_wait", err)))
+			l.stopAccepting()
+			l.shutdown()
+			return
+		}
+		for i := range events[:n] {
+			fd := events[i].Fd
+			if leg := l.legs[fd]; leg != nil {
+				leg.happened(events[i].Events)
+			} else if ln, ok := l.listeners[fd]; ok {
+				if err := l.accept(ln); err != nil {
+					failed(err)
+				}
+			} else if int(fd) == l.event {
+				l.takeInbox()
+			}
+		}
+		l.carryOn()
+		l.tick(time.Now())
+	}
+}
+
+// finished reports whether nothing is left to do, and nothing can come any more.
+func (l *loop) finished() bool {
+	if !l.stopping || len(l.flows) > 0 {
+		return false
+	}
+	return l.inbox.CompareAndSwap(nil, sealed)
+}
+
+// patience returns how long nothing needs to be done but for what the sockets tell, in milliseconds.
+func (l *loop) patience() int {
+	if len(l.ready) > 0 {
+		return 0
+	}
+	var at time.Time
+	if len(l.timers) > 0 {
+		at = l.timers[0].at
+	}
+	if !l.askAt.IsZero() && (at.IsZero() || l.askAt.Before(at)) {
+		at = l.askAt
+	}
+	if !l.accepting && !l.stopping && (at.IsZero() || l.resumeAt.Before(at)) {
+		at = l.resumeAt
+	}
+	if at.IsZero() {
+		return -1
+	}
+	const longest = time.Hour
+	wait := min(max(time.Until(at), 0), longest)
+	return int((wait + time.Millisecond - 1) / time.Millisecond)
+}
+
+// carryOn has every flow that is ready go on a step. What is ready again then waits for its turn, after
+// what the sockets tell meanwhile.
+func (l *loop) carryOn() {
+	l.ready, l.next = l.next[:0], l.ready
+	for i, f := range l.next {
+		l.next[i] = nil
+		f.queued = false
+		f.run()
+	}
+}
+
+// later has a flow carried on after the others.
+func (l *loop) later(f *flow) {
+	if !f.queued {
+		f.queued = true
+		l.ready = append(l.ready, f)
+	}
+}
+
+// tick does what is due.
+func (l *loop) tick(now time.Time) {
+	for len(l.timers) > 0 && !now.Before(l.timers[0].at) {
+		f := l.timers[0]
+		l.timers.remove(f)
+		f.tick(now)
+	}
+	if !l.askAt.IsZero() && !now.Before(l.askAt) {
+		l.ask()
+	}
+	if !l.accepting && !l.stopping && !now.Before(l.resumeAt) {
+		l.resumeAccepting(now)
+	}
+}
+
+// askAfter is how long a handshake's secret is put off: a peer on the same network has answered by then.
+const askAfter = time.Millisecond
+
+func (l *loop) askLater(f *flow, now time.Time) {
+	if l.askAt.IsZero() {
+		l.askAt = now.Add(askAfter)
+	}
+	l.asking = append(l.asking, f)
+}
+
+// ask has the flows ask the private key that were to. The last of them may have waited a little less.
+func (l *loop) ask() {
+	for i, f := range l.asking {
+		l.asking[i] = nil
+		f.ask()
+	}
+	l.asking, l.askAt = l.asking[:0], time.Time{}
+}
+
+// listen has the loop accept on the sockets: of the loops that wait, one is woken.
+func (l *loop) listen(sockets []listener) error {
+	l.accepting = true
+	for _, s := range sockets {
+		fd, err := unix.FcntlInt(uintptr(s.fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return os.NewSyscallError("fcntl", err)
+		}
+		l.listeners[int32(fd)] = listener{fd, s.addr}
+		if err := l.watch(fd, unix.EPOLLIN|unix.EPOLLEXCLUSIVE); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stopAccepting is for good: the sockets are closed when the last loop has.
+func (l *loop) stopAccepting() {
+	l.pauseAccepting(time.Time{})
+	l.stopping = true
+	for fd := range l.listeners {
+		_ = unix.Close(int(fd))
+	}
+	clear(l.listeners)
+}
+
+// pauseAccepting takes no connections until a time.
+func (l *loop) pauseAccepting(until time.Time) {
+	if l.accepting {
+		for fd := range l.listeners {
+			_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, int(fd), nil)
+		}
+	}
+	l.accepting, l.resumeAt = false, until
+}
+
+// recheck is how often it is looked whether there is room for new connections again.
+const recheck = time.Millisecond
+
+func (l *loop) resumeAccepting(now time.Time) {
+	if !l.room() {
+		l.resumeAt = now.Add(recheck)
+		return
+	}
+	var errs []error
+	for fd := range l.listeners {
+		errs = append(errs, l.watch(int(fd), unix.EPOLLIN|unix.EPOLLEXCLUSIVE))
+	}
+	l.accepting = true
+	if err := errors.Join(errs...); err != nil {
+		l.acceptFailed(fmt.Errorf("accepting goes on: %w", err))
+	}
+}
+
+func (l *loop) room() bool { return l.srv.cfg.Room == nil || l.srv.cfg.Room() }
+
+// accept takes one connection. The listener tells again if there are more, and the other loops meanwhile.
+func (l *loop) accept(ln listener) error {
+	if !l.room() {
+		l.pauseAccepting(time.Now().Add(recheck))
+		return nil
+	}
+	fd, remote, err := syscall.Accept4(ln.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+	switch {
+	case err == nil:
+		l.pause = 0
+		l.take(fd, sock.AddrPort(remote))
+		return nil
+	case err == syscall.EAGAIN:
+		return nil // another loop has it
+	}
+	err = fmt.Errorf("accepting on %v: %w", ln.addr, os.NewSyscallError("accept4", err))
+	if !passing(err) {
+		return err
+	}
+	l.acceptFailed(err)
+	return nil
+}
+
+// acceptFailed waits a while: out of descriptors or memory, flows that end give some back.
+func (l *loop) acceptFailed(err error) {
+	l.acceptFailures.Add(1)
+	l.srv.cfg.Observer.AcceptFailed(err)
+	l.pause = min(max(2*l.pause, 5*time.Millisecond), time.Second)
+	l.pauseAccepting(time.Now().Add(l.pause))
+}
+
+// take begins a flow for an accepted connection, or refuses the connection with a reset.
+func (l *loop) take(fd int, client netip.AddrPort) {
+	l.accepted.Add(1)
+	var target netip.AddrPort
+	if local, err := syscall.Getsockname(fd); err == nil {
+		target = sock.AddrPort(local)
+	}
+	s := l.srv
+	if s.active.Add(1) > int64(s.cfg.MaxFlows) {
+		s.active.Add(-1)
+		l.overLimit.Add(1)
+		reset(fd)
+		s.cfg.Observer.OverLimit(client, target)
+		return
+	}
+	info := session.Flow{
+		ID: s.ids.Add(1), Client: client, Server: target, Start: time.Now(), Interface: s.cfg.Interface,
+	}
+	if other := l.lighter(); other != nil {
+		other.load.Add(1)
+		if other.post(func() { other.begin(fd, info) }) {
+			return
+		}
+		other.load.Add(-1)
+	}
+	l.load.Add(1)
+	l.begin(fd, info)
+}
+
+func (l *loop) begin(fd int, info session.Flow) {
+	f := newFlow(l, fd, info)
+	l.flows[f] = struct{}{}
+	f.open()
+}
+
+// imbalance is how many flows more than another loop one may have.
+const imbalance = 2
+
+// lighter returns a loop, chosen at random, if it has clearly less to do than this one.
+func (l *loop) lighter() *loop {
+	other := l.srv.loops[rand.IntN(len(l.srv.loops))]
+	if l.load.Load() <= other.load.Load()+imbalance {
+		return nil
+	}
+	return other
+}
+
+// shutdown resets what is left, because the server stops.
+func (l *loop) shutdown() {
+	l.hurry = true
+	for f := range l.flows {
+		f.shutdown()
+	}
+}
