@@ -58,7 +58,7 @@ type posted struct {
 // sealed is the inbox of a loop that takes nothing any more.
 var sealed = new(posted)
 
-// events are what a loop is told of a leg: once each time that it becomes so.
+// legEvents are what a loop is told of a leg, once each time that it becomes so.
 const legEvents = unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET&0xffffffff
 
 func newLoop(s *Server) (*loop, error) {
