@@ -14,12 +14,12 @@ import (
 	"golang.org/x/crypto/chacha20poly1305"
 
 	"github.com/sightglass/sightglass/handshake"
+	"github.com/sightglass/sightglass/internal/rc2"
 	"github.com/sightglass/sightglass/record/internal/aescbc"
 	"github.com/sightglass/sightglass/record/internal/aesgcm"
 	"github.com/sightglass/sightglass/record/internal/aria"
 	"github.com/sightglass/sightglass/record/internal/camellia"
 	"github.com/sightglass/sightglass/record/internal/idea"
-	"github.com/sightglass/sightglass/record/internal/rc2"
 	"github.com/sightglass/sightglass/record/internal/seed"
 )
 

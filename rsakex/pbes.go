@@ -20,6 +20,7 @@ import (
 	"strings"
 	"unicode/utf16"
 
+	"github.com/sightglass/sightglass/internal/rc2"
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
 	"golang.org/x/crypto/scrypt"
@@ -44,12 +45,17 @@ type blockCipher struct {
 }
 
 var (
-	cipherDES    = blockCipher{8, des.NewCipher}
-	cipher3DES   = blockCipher{24, des.NewTripleDESCipher}
-	cipherAES128 = blockCipher{16, aes.NewCipher}
-	cipherAES192 = blockCipher{24, aes.NewCipher}
-	cipherAES256 = blockCipher{32, aes.NewCipher}
+	cipherDES        = blockCipher{8, des.NewCipher}
+	cipher3DES       = blockCipher{24, des.NewTripleDESCipher}
+	cipherAES128     = blockCipher{16, aes.NewCipher}
+	cipherAES192     = blockCipher{24, aes.NewCipher}
+	cipherAES256     = blockCipher{32, aes.NewCipher}
+	cipherRC2Bits40  = blockCipher{5, newRC2}
+	cipherRC2Bits128 = blockCipher{16, newRC2}
 )
+
+// newRC2 takes a key all of whose bits count.
+func newRC2(key []byte) (cipher.Block, error) { return rc2.NewCipher(key, 8*len(key)) }
 
 // open decrypts and takes the padding off (RFC 8018, Section 6.1.1); padding that is wrong means a
 // wrong passphrase.
@@ -232,8 +238,8 @@ var pbes1 = map[string]struct {
 	"1.2.840.113549.1.5.10":   {cipherDES, pbkdf1(sha1.New)},
 	"1.2.840.113549.1.12.1.3": {cipher3DES, pkcs12KDF(24)},
 	"1.2.840.113549.1.12.1.4": {cipher3DES, twoKeys(pkcs12KDF(16))},
-	"1.2.840.113549.1.12.1.5": {rc2Cipher128, pkcs12KDF(16)},
-	"1.2.840.113549.1.12.1.6": {rc2Cipher40, pkcs12KDF(5)},
+	"1.2.840.113549.1.12.1.5": {cipherRC2Bits128, pkcs12KDF(16)},
+	"1.2.840.113549.1.12.1.6": {cipherRC2Bits40, pkcs12KDF(5)},
 }
 
 func decryptPBES1(oid encoding_asn1.ObjectIdentifier, params cryptobyte.String, data, passphrase []byte) ([]byte, error) {

@@ -136,25 +136,6 @@ func TestLoadPKCS12Encoders(t *testing.T) {
 	}
 }
 
-// The vectors of RFC 2268, Section 5, whose keys are used to their full length.
-func TestRC2(t *testing.T) {
-	for _, tt := range []struct{ key, plain, cipher string }{
-		{"ffffffffffffffff", "ffffffffffffffff", "278b27e42e2f0d49"},
-		{"3000000000000000", "1000000000000001", "30649edf9be7d2c2"},
-		{"88bca90e90875a7f0f79c384627bafb2", "0000000000000000", "2269552ab0f85ca6"},
-	} {
-		key, _ := hex.DecodeString(tt.key)
-		block, _ := hex.DecodeString(tt.cipher)
-		c, err := newRC2(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if c.Decrypt(block, block); hex.EncodeToString(block) != tt.plain {
-			t.Errorf("%s: %x, want %s", tt.key, block, tt.plain)
-		}
-	}
-}
-
 func TestToDER(t *testing.T) {
 	deep := strings.Repeat("3080", maxBERDepth) + strings.Repeat("0000", maxBERDepth)
 	for _, tt := range []struct{ name, in, out string }{

@@ -22,10 +22,10 @@ const module = "github.com/sightglass/sightglass"
 // stands for x and all under it. A package that is not named here inherits the nearest parent's line.
 var below = map[string][]string{
 	"handshake":        {},
-	"record":           {"handshake"},
+	"record":           {"handshake", "internal/rc2"},
 	"keylog":           {"handshake"},
 	"identity":         {"handshake"},
-	"rsakex":           {"handshake", "keylog"},
+	"rsakex":           {"handshake", "keylog", "internal/rc2"},
 	"session":          {"handshake", "record", "keylog", "identity", "rsakex"},
 	"bpf":              {},
 	"relay":            {"session", "identity", "rsakex", "keylog", "record", "handshake", "relay/..."},
@@ -44,6 +44,7 @@ var below = map[string][]string{
 	"internal/config":  {"session"},
 	"internal/display": {"handshake"},
 	"internal/nettest": {},
+	"internal/rc2":     {},
 	"internal/testsum": {},
 	"internal/walls":   {},
 }

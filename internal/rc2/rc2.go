@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package rc2 is the block cipher RC2 (RFC 2268), as the export suites of SSL 3.0 and TLS 1.0 use it:
-// with 16 bytes of key, all of them effective.
+// Package rc2 is the block cipher RC2 (RFC 2268), which the export suites of SSL 3.0 and TLS 1.0 use, and old
+// PKCS #12 files. No module that is kept well exports it.
 package rc2
 
 import (
