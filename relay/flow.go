@@ -210,7 +210,7 @@ func (f *flow) await(now time.Time, due bool) {
 	case secret == nil:
 	case secret != f.awaited && !due:
 		f.loop.askLater(f, now)
-	case secret != f.asked && due:
+	case due:
 		f.ask()
 	}
 	f.awaited = secret
@@ -218,8 +218,11 @@ func (f *flow) await(now time.Time, due bool) {
 
 // ask asks for the secret that the engine waits for.
 func (f *flow) ask() {
+	if f.ended {
+		return
+	}
 	secret := f.engine.waiting(time.Now())
-	if f.ended || secret == nil || secret == f.asked {
+	if secret == nil || secret == f.asked {
 		return
 	}
 	f.asked = secret
