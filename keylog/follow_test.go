@@ -252,7 +252,7 @@ func FuzzFollow(f *testing.F) {
 	f.Add([]byte(text(1)+"\n\n"+text(2)), uint8(1))
 	f.Fuzz(func(t *testing.T, log []byte, step uint8) {
 		if len(log) > 1<<13 {
-			t.Skip()
+			return
 		}
 		s := NewSecrets(0)
 		want := s.LoadBytes(append(log, '\n'))

@@ -90,6 +90,20 @@ func TestLoadFormats(t *testing.T) {
 	}
 }
 
+// loads wants a key that works, and its certificate.
+func loads(t *testing.T, f KeyFile) {
+	t.Helper()
+	r, err := LoadRing([]KeyFile{f})
+	if err != nil {
+		t.Errorf("%+v: %v", f, err)
+		return
+	}
+	works(t, r)
+	if _, result := r.Match(readTestdata(t, "cert.der"), false); result != Matched {
+		t.Errorf("%+v: its certificate: %v", f, result)
+	}
+}
+
 func TestLoadPKCS12(t *testing.T) {
 	passphrase := write(t, "passphrase", []byte("secret"))
 	for _, test := range []struct{ file, passphrase string }{
@@ -99,15 +113,7 @@ func TestLoadPKCS12(t *testing.T) {
 		path := testdata(test.file)
 		for _, f := range []KeyFile{{Cert: path}, {Key: path}, {Cert: path, Key: path}, {Cert: testdata("cert.der"), Key: path}} {
 			f.PassphraseFile = test.passphrase
-			r, err := LoadRing([]KeyFile{f})
-			if err != nil {
-				t.Errorf("%+v: %v", f, err)
-				continue
-			}
-			works(t, r)
-			if _, result := r.Match(readTestdata(t, "cert.der"), false); result != Matched {
-				t.Errorf("%+v: its certificate: %v", f, result)
-			}
+			loads(t, f)
 		}
 	}
 }

@@ -198,7 +198,7 @@ func TestUnprivileged(t *testing.T) {
 	cmd.Env = append(os.Environ(), "NETTEST_CHILD=1")
 	MapRoot(cmd)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) {
+		if (errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC)) && os.Getenv("CI") != "true" {
 			t.Skipf("user namespaces are not allowed here: %v", err)
 		}
 		t.Fatalf("in a user namespace: %v: %s", err, out)
