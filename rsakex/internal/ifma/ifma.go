@@ -36,11 +36,11 @@ type pair [2]number
 type Key struct {
 	m    pair      // p and q
 	k0   [2]uint64 // -1/m modulo 2^52
-	rr   pair      // 2^2080 modulo m
-	rrr  pair      // 2^3120 modulo m
-	one  pair      // 1
+	low  pair      // 2^2080 modulo m
+	high pair      // 2^3104 modulo m
 	exp  [2][windows]uint8
-	qInv pair // 1/q modulo p, times 2^1040, and 0
+	bits [factor / 8]uint64 // the exponents' bits, see Batch
+	qInv pair               // 1/q modulo p, times 2^1040, and 0
 	q    [words]uint64
 	p2   number // 2p
 }
@@ -60,34 +60,30 @@ func New(p, q, dp, dq *big.Int) *Key {
 	for i, m := range []*big.Int{p, q} {
 		k.m[i] = toNumber(m)
 		k.k0[i] = negInverse(k.m[i][0])
-		k.rr[i] = powerOfTwo(2*digits*digitBits, m)
-		k.rrr[i] = powerOfTwo(3*digits*digitBits, m)
-		k.one[i][0] = 1
+		k.low[i] = powerOfTwo(2*digits*digitBits, m)
+		k.high[i] = powerOfTwo(2*digits*digitBits+factor, m)
 	}
 	k.exp = [2][windows]uint8{exponent(dp), exponent(dq)}
+	k.bits = exponentBits(dp, dq)
 	inverse.Lsh(inverse, digits*digitBits)
 	k.qInv[0] = toNumber(inverse.Mod(inverse, p))
 	k.p2 = toNumber(new(big.Int).Lsh(p, 1))
-	for i, b := range chunks(q.FillBytes(make([]byte, factor/8))) {
-		k.q[i] = b
-	}
+	k.q = k.m[1].toWords()
 	return k
 }
 
 // Format writes a placeholder, whatever the verb.
 func (*Key) Format(f fmt.State, _ rune) { io.WriteString(f, "[key]") }
 
-// chunks cuts big-endian bytes into words, the lowest first.
-func chunks(b []byte) []uint64 {
-	w := make([]uint64, len(b)/8)
-	for i := range w {
+func toNumber(v *big.Int) number { return fromBytes(v.FillBytes(make([]byte, factor/8+8))) }
+
+// fromBytes takes a big-endian number of no more than words+1 words.
+func fromBytes(b []byte) number {
+	var w [words + 1]uint64
+	for i := range len(b) / 8 {
 		w[i] = binary.BigEndian.Uint64(b[len(b)-8*i-8:])
 	}
-	return w
-}
-
-func toNumber(v *big.Int) number {
-	return fromWords(chunks(v.FillBytes(make([]byte, factor/8+8))))
+	return fromWords(w[:])
 }
 
 func powerOfTwo(n uint, m *big.Int) number {
@@ -110,6 +106,14 @@ func exponent(d *big.Int) (w [windows]uint8) {
 		for j := range window {
 			w[windows-1-i] |= uint8(d.Bit(i*window+j)) << j
 		}
+	}
+	return w
+}
+
+// exponentBits sets a bit a byte, the lowest first: bit 0 for dp, bit 4 for dq.
+func exponentBits(dp, dq *big.Int) (w [factor / 8]uint64) {
+	for i := range factor {
+		w[i/8] |= uint64(dp.Bit(i)|dq.Bit(i)<<4) << (i % 8 * 8)
 	}
 	return w
 }
@@ -145,36 +149,23 @@ func (n *number) toWords() (w [words]uint64) {
 // Decrypt sets out to c^d modulo n, big-endian. Both are Size bytes; c must be less than n.
 func (k *Key) Decrypt(out, c []byte) {
 	_ = out[Size-1]
-	_ = c[Size-1]
-	x := k.reduce(chunks(c[:Size]))
+	x := k.reduce(c[:Size])
 	x = k.power(&x)
-	k.combine(out, &x)
+	h := pair{k.difference(&x[0], &x[1])}
+	amm2(&h, &h, &k.qInv, &k.m, &k.k0)
+	k.combine(out, &h[0], &x[1])
 }
 
-// reduce returns c·2^1040 modulo each factor, less than 4 times the factor.
-func (k *Key) reduce(c []uint64) pair {
-	n := digits * digitBits
-	low := fromWords(c) // 1040 bits
-	high := fromWords(shiftRight(c, n))
-	a, b := pair{low, low}, pair{high, high}
-	amm2(&a, &a, &k.rr, &k.m, &k.k0)
-	amm2(&b, &b, &k.rrr, &k.m, &k.k0)
+// reduce returns c·2^1040 modulo each factor, less than 3 times the factor.
+func (k *Key) reduce(c []byte) pair {
+	high, low := fromBytes(c[:Size/2]), fromBytes(c[Size/2:])
+	a, b := pair{high, high}, pair{low, low}
+	amm2(&a, &a, &k.high, &k.m, &k.k0)
+	amm2(&b, &b, &k.low, &k.m, &k.k0)
 	for i := range a {
 		a[i].add(&b[i])
 	}
 	return a
-}
-
-func shiftRight(w []uint64, n int) []uint64 {
-	at, shift := n/64, n%64
-	out := make([]uint64, len(w)-at)
-	for i := range out {
-		out[i] = w[at+i] >> shift
-		if at+i+1 < len(w) {
-			out[i] |= w[at+i+1] << (64 - shift)
-		}
-	}
-	return out
 }
 
 // add adds b. The sum must be less than 2^1040.
@@ -204,11 +195,13 @@ func (n *number) once(m *number) {
 	}
 }
 
+var one = pair{{1}, {1}}
+
 // power raises x, times 2^1040, to the private exponents.
 func (k *Key) power(x *pair) pair {
 	var table [1 << window]pair
 	// x^0 and x^1, then each from its half or the one before.
-	amm2(&table[0], &k.one, &k.rr, &k.m, &k.k0)
+	amm2(&table[0], &one, &k.low, &k.m, &k.k0)
 	table[1] = *x
 	for i := 2; i < len(table); i += 2 {
 		amm2(&table[i], &table[i/2], &table[i/2], &k.m, &k.k0)
@@ -223,22 +216,26 @@ func (k *Key) power(x *pair) pair {
 		gather(&taken, &table, uint64(k.exp[0][i]), uint64(k.exp[1][i]))
 		amm2(&acc, &acc, &taken, &k.m, &k.k0)
 	}
-	amm2(&acc, &acc, &k.one, &k.m, &k.k0) // at most m
+	amm2(&acc, &acc, &one, &k.m, &k.k0) // at most m
 	for i := range acc {
 		acc[i].once(&k.m[i])
 	}
 	return acc
 }
 
-// combine is Garner's recombination: mq + q·((mp - mq)/q modulo p) (RFC 8017, Section 5.1.2).
-func (k *Key) combine(out []byte, x *pair) {
-	var h pair
-	h[0] = x[0]
-	h[0].add(&k.p2) // q is less than 2p
-	h[0].sub(&x[1])
-	amm2(&h, &h, &k.qInv, &k.m, &k.k0) // at most p
-	h[0].once(&k.m[0])
-	a, low := h[0].toWords(), x[1].toWords()
+// difference returns mp - mq, or that and 2p: q is less than 2p.
+func (k *Key) difference(mp, mq *number) number {
+	d := *mp
+	d.add(&k.p2)
+	d.sub(mq)
+	return d
+}
+
+// combine is Garner's recombination, mq + q·h where h is (mp - mq)/q modulo p (RFC 8017, Section 5.1.2), or p
+// for 0.
+func (k *Key) combine(out []byte, h, mq *number) {
+	h.once(&k.m[0])
+	a, low := h.toWords(), mq.toWords()
 	var sum [2 * words]uint64
 	copy(sum[:], low[:])
 	for i, u := range a {
@@ -251,9 +248,7 @@ func (k *Key) combine(out []byte, x *pair) {
 			sum[i+j], c = bits.Add64(sum[i+j], lo, 0)
 			carry = hi + c
 		}
-		for j := i + words; j < len(sum); j++ {
-			sum[j], carry = bits.Add64(sum[j], carry, 0)
-		}
+		sum[i+words] = carry
 	}
 	for i, w := range sum {
 		binary.BigEndian.PutUint64(out[Size-8*i-8:], w)

@@ -174,7 +174,7 @@ func BenchmarkDecrypt(b *testing.B) {
 
 func BenchmarkMultiply(b *testing.B) {
 	_, k := testKey(b)
-	a := k.rr
+	a := k.low
 	for b.Loop() {
 		amm2(&a, &a, &a, &k.m, &k.k0)
 	}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ifma
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
+	"fmt"
+	"math/big"
+	mathrand "math/rand/v2"
+	"strings"
+	"testing"
+	"unsafe"
+)
+
+// testKeys returns keys of each other's unlike, for each place of a batch.
+func testKeys(t testing.TB) (rs []*rsa.PrivateKey, ks []*Key) {
+	t.Helper()
+	for range BatchSize {
+		r, k := testKey(t)
+		rs, ks = append(rs, r), append(ks, k)
+	}
+	return rs, ks
+}
+
+// edges returns ciphertexts at the edges of what a key may get, and some in between.
+func edges(t *testing.T, r *rsa.PrivateKey) []*big.Int {
+	t.Helper()
+	p, q := r.Primes[0], r.Primes[1]
+	c := []*big.Int{big.NewInt(0), big.NewInt(1), big.NewInt(2), new(big.Int).Sub(r.N, big.NewInt(1)), p, q,
+		new(big.Int).Mul(p, big.NewInt(12345)), new(big.Int).Mul(q, big.NewInt(54321)), new(big.Int).Sub(r.N, q)}
+	for range 8 {
+		v, err := rand.Int(rand.Reader, r.N)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c = append(c, v)
+	}
+	return c
+}
+
+// TestBatch: batches of each size, of unlike keys in any order, give what arithmetic gives.
+func TestBatch(t *testing.T) {
+	rs, ks := testKeys(t)
+	var cs [BatchSize][]*big.Int
+	for i, r := range rs {
+		cs[i] = edges(t, r)
+	}
+	rng := mathrand.New(mathrand.NewPCG(5, 6))
+	b := NewBatch()
+	for round := range 40 {
+		size := 1 + round%BatchSize
+		keys, c, want := make([]*Key, size), make([][]byte, size), make([][]byte, size)
+		for i := range size {
+			at := rng.IntN(BatchSize)
+			v := cs[at][(round+i)%len(cs[at])]
+			keys[i] = ks[at]
+			c[i] = v.FillBytes(make([]byte, Size))
+			want[i] = new(big.Int).Exp(v, rs[at].D, rs[at].N).FillBytes(make([]byte, Size))
+		}
+		b.Decrypt(keys, c)
+		for i := range c {
+			if !bytes.Equal(c[i], want[i]) {
+				t.Fatalf("round %d, place %d: %x, want %x", round, i, c[i], want[i])
+			}
+		}
+	}
+}
+
+// laneTest has moduli for each lane, and checks products.
+type laneTest struct {
+	Batch
+	primes, inverse [2 * BatchSize]*big.Int
+}
+
+func newLaneTest(t *testing.T) *laneTest {
+	rs, ks := testKeys(t)
+	l := new(laneTest)
+	l.prepare(ks)
+	for i, r := range rs {
+		for j, prime := range r.Primes {
+			shift := new(big.Int).Lsh(big.NewInt(1), digits*digitBits)
+			l.primes[i+j*BatchSize] = prime
+			l.inverse[i+j*BatchSize] = shift.ModInverse(shift, prime)
+		}
+	}
+	return l
+}
+
+// check is TestMultiply's, in each lane.
+func (l *laneTest) check(t *testing.T, got, x, y *lanes) {
+	t.Helper()
+	for i, m := range l.primes {
+		a, b, out := x.get(i), y.get(i), got.get(i)
+		product := new(big.Int).Mul(a.big(), b.big())
+		want := new(big.Int).Mul(product, l.inverse[i])
+		v := out.big()
+		if want.Sub(want, v).Mod(want, m).Sign() != 0 {
+			t.Fatalf("lane %d: a %x b %x: %x is not congruent", i, a, b, out)
+		}
+		bound := product.Rsh(product, digits*digitBits)
+		if v.Cmp(bound.Add(bound, m)) > 0 {
+			t.Fatalf("lane %d: a %x b %x: %x is too large", i, a, b, out)
+		}
+		for _, d := range out {
+			if d > digitMask {
+				t.Fatalf("lane %d: a %x b %x: %x is not in digits", i, a, b, out)
+			}
+		}
+	}
+}
+
+func oddLanes(rng *mathrand.Rand) (l lanes) {
+	for i := range 2 * BatchSize {
+		n := oddNumber(rng)
+		l.set(i, &n)
+	}
+	return l
+}
+
+// TestMultiplyLanes: products and squares are congruent and bounded, and in digits, also of the largest and
+// oddest numbers; a product by a power from the table is by the power that each lane asked for.
+func TestMultiplyLanes(t *testing.T) {
+	l := newLaneTest(t)
+	rng := mathrand.New(mathrand.NewPCG(7, 8))
+	for range 500 {
+		x, y := oddLanes(rng), oddLanes(rng)
+		var got lanes
+		l.multiply(&got, &x, &y)
+		l.check(t, &got, &x, &y)
+
+		got = x
+		l.square(&got, 1)
+		l.check(t, &got, &x, &x)
+		again := x
+		l.square(&again, 2)
+		l.check(t, &again, &got, &got)
+
+		for i := range 1 << batchWindow {
+			power := oddLanes(rng)
+			l.table.set(i, &power)
+		}
+		which := rng.Uint32()
+		for lane := range 2 * BatchSize {
+			i := 0
+			for bit := range batchWindow {
+				i |= int(which>>(8*bit+lane)&1) << bit
+			}
+			power := l.table.get(i)
+			n := power.get(lane)
+			y.set(lane, &n)
+		}
+		got = x
+		amm8pick(&got, &l.table, which, &l.m)
+		l.check(t, &got, &x, &y)
+	}
+}
+
+func TestBatchIsAligned(t *testing.T) {
+	if at := uintptr(unsafe.Pointer(NewBatch())); at%64 != 0 {
+		t.Errorf("a batch is at %#x", at)
+	}
+	if at := unsafe.Offsetof(moduli{}.k0); at != 1280 {
+		t.Errorf("k0 is at %d: the assembly has 1280", at)
+	}
+}
+
+func TestBatchIsRedacted(t *testing.T) {
+	for _, verb := range []string{"%v", "%+v", "%#v", "%x"} {
+		if s := fmt.Sprintf(verb, NewBatch()); !strings.HasPrefix(s, "[") || len(s) > 10 {
+			t.Errorf("%s: %.40s", verb, s)
+		}
+	}
+}
+
+func BenchmarkBatch(b *testing.B) {
+	_, ks := testKeys(b)
+	batch := NewBatch()
+	c := make([][]byte, BatchSize)
+	for i := range c {
+		c[i] = make([]byte, Size)
+		rand.Read(c[i][1:])
+	}
+	for b.Loop() {
+		batch.Decrypt(ks, c)
+		for i := range c {
+			c[i][0] = 0
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/BatchSize, "ns/private")
+}
+
+func BenchmarkLanes(b *testing.B) {
+	_, ks := testKeys(b)
+	l := NewBatch()
+	l.prepare(ks)
+	for name, f := range map[string]func(){
+		"multiply": func() { l.multiply(&l.x, &l.x, &l.x) },
+		"pick":     func() { amm8pick(&l.x, &l.table, 0, &l.m) },
+		"square":   func() { l.square(&l.x, batchWindow) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				f()
+			}
+		})
+	}
+}
