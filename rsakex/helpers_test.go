@@ -49,9 +49,11 @@ func lazyKey(bits int) func(testing.TB) *rsa.PrivateKey {
 }
 
 var (
-	key512  = lazyKey(512)
-	key1024 = lazyKey(1024)
-	key2048 = lazyKey(2048)
+	key512     = lazyKey(512)
+	key1024    = lazyKey(1024)
+	key2048    = lazyKey(2048)
+	key2048too = lazyKey(2048)
+	key3072    = lazyKey(3072)
 )
 
 // certFor makes a self-signed certificate for a key; change may be nil.

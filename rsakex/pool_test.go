@@ -4,10 +4,13 @@ package rsakex
 
 import (
 	"bytes"
+	"crypto/rsa"
 	"errors"
 	"runtime"
 	"sync"
 	"testing"
+
+	"github.com/sightglass/sightglass/rsakex/internal/ifma"
 )
 
 // await returns when the secret is ready.
@@ -64,14 +67,18 @@ func blockedPool(t *testing.T, queue int) (pool *Pool, q Request, release func()
 	key := key512(t)
 	ring := ringOf(t, key)
 	pool = NewPool(ring, 1, queue)
-	q = testRequest(ring.Keys()[0], seal(t, key, testPremaster()))
+	return pool, testRequest(ring.Keys()[0], seal(t, key, testPremaster())), block(pool)
+}
+
+// block has a pool's single worker wait in a callback until release is called.
+func block(pool *Pool) (release func()) {
 	entered, gate := make(chan struct{}), make(chan struct{})
 	// The job is sent with its callback already there, so that it runs on the worker.
 	s, settle := NewSecret()
 	s.Then(func() { close(entered); <-gate })
-	pool.queue <- job{q, settle}
+	pool.queue <- job{Request{}, settle}
 	<-entered
-	return pool, q, func() { close(gate) }
+	return func() { close(gate) }
 }
 
 func TestPoolOverload(t *testing.T) {
@@ -153,6 +160,84 @@ func TestPoolConcurrent(t *testing.T) {
 	}
 	wg.Wait()
 	pool.Close()
+}
+
+// TestPoolBatches: requests that wait together, for keys of all sizes and none, each get their master secret, and
+// one whose padding is bad a random one. Each is there twice.
+func TestPoolBatches(t *testing.T) {
+	keys := []*rsa.PrivateKey{key2048(t), key2048too(t), key1024(t), key3072(t)}
+	ring := ringOf(t, keys...)
+	pool := NewPool(ring, 1, 32)
+	defer pool.Close()
+	for _, batch := range [][]int{{0}, {0, 1}, {1, 0, 0}, {2, 0, 1, 0, 1}, {0, 2, 0, 1}, {0, 1, 3, 0, 1, 2},
+		{-1, 0, 1, 0}, {0, -1, 1, 0}} {
+		for bad := -1; bad < len(batch); bad++ {
+			release := block(pool)
+			var secrets []*Secret
+			var want [][]byte
+			for i, k := range batch {
+				q := testRequest(KeyID{}, nil)
+				premaster := testPremaster()
+				premaster[10] = byte(i)
+				if k >= 0 {
+					q = testRequest(ring.Keys()[k], seal(t, keys[k], premaster))
+				}
+				if i == bad {
+					q.EncryptedPremaster = bytes.Repeat([]byte{1}, len(q.EncryptedPremaster))
+				}
+				secrets = append(secrets, started(pool.MasterSecret(q)), started(pool.MasterSecret(q)))
+				want = append(want, MasterSecret(q.Version, q.PRF, premaster, q.Client, q.Server))
+			}
+			release()
+			for i, k := range batch {
+				await(secrets[2*i])
+				await(secrets[2*i+1])
+				if k < 0 {
+					if _, err := secrets[2*i].Master(); !errors.Is(err, ErrNoKey) {
+						t.Errorf("batch %v: %d without a key: error %v", batch, i, err)
+					}
+					continue
+				}
+				first, second := mustMaster(t, secrets[2*i]), mustMaster(t, secrets[2*i+1])
+				switch {
+				case i != bad && !(bytes.Equal(first, want[i]) && bytes.Equal(second, want[i])):
+					t.Errorf("batch %v: another master secret for %d", batch, i)
+				case i == bad && (bytes.Equal(first, want[i]) || bytes.Equal(first, second)):
+					t.Errorf("batch %v: no random secret for %d", batch, i)
+				}
+			}
+		}
+	}
+}
+
+// TestPoolTakesBatches: a worker takes what fits in a batch, one job more at most, and never waits.
+func TestPoolTakesBatches(t *testing.T) {
+	ring := ringOf(t, key2048(t), key1024(t))
+	fast, slow := ring.Keys()[0], ring.Keys()[1]
+	if !ring.inBatch(fast) {
+		t.Skip("processor: no fast private operation")
+	}
+	for _, c := range []struct {
+		waiting []KeyID
+		want    int
+	}{
+		{[]KeyID{fast}, 1},
+		{[]KeyID{fast, fast}, 1}, // another worker may have the second
+		{[]KeyID{fast, fast, fast}, 3},
+		{[]KeyID{fast, fast, fast, fast, fast}, 4},
+		{[]KeyID{slow, fast, fast, fast}, 1},
+		{[]KeyID{fast, fast, fast, slow, fast}, 4},
+		{[]KeyID{fast, slow, fast, fast}, 2},
+	} {
+		pool := &Pool{ring: ring, queue: make(chan job, 8)}
+		for _, id := range c.waiting {
+			pool.queue <- job{request: Request{Key: id}}
+		}
+		jobs := [ifma.BatchSize]job{<-pool.queue}
+		if got := pool.more(&jobs); got != c.want || pool.Waiting() != len(c.waiting)-got {
+			t.Errorf("of %v, %d were taken and %d left, want %d", c.waiting, got, pool.Waiting(), c.want)
+		}
+	}
 }
 
 // TestPoolPrepare: each worker is prepared once, on its own goroutine.

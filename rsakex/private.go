@@ -190,15 +190,16 @@ func (k *privateKey) bits() int { return k.rsa.N.BitLen() }
 // length is not right (RFC 5246, Section 7.4.7.1). Each call does the same work: one random secret,
 // one private operation, one copy.
 func (k *privateKey) premaster(encrypted []byte) [premasterLen]byte {
+	if k.fast != nil {
+		s := k.sealed(encrypted)
+		k.fast.Decrypt(s.em[:], s.em[:])
+		return s.open()
+	}
 	var result [premasterLen]byte
 	rand.Read(result[:]) // never fails
 	opened := result
-	ciphertext, ok := k.fit(encrypted)
-	if k.fast != nil {
-		openFast(k.fast, ciphertext, opened[:])
-		subtle.ConstantTimeCopy(ok, result[:], opened[:])
-		return result
-	}
+	ciphertext := make([]byte, len(k.n))
+	ok := k.fit(ciphertext, encrypted)
 	// The error can only be about the key, which was tried, or about what fit has seen to; were
 	// there one, the random secret would stand.
 	_ = decryptSessionKey(k.rsa, ciphertext, opened[:])
@@ -206,17 +207,29 @@ func (k *privateKey) premaster(encrypted []byte) [premasterLen]byte {
 	return result
 }
 
-// openFast is decryptSessionKey with the fast private operation. The ciphertext is overwritten with what it
-// opens to: 00 02 PS 00 M (RFC 8017, Section 7.2.2).
-func openFast(key *ifma.Key, ciphertext, premaster []byte) {
-	em := ciphertext
-	key.Decrypt(em, ciphertext)
-	rest := len(em) - len(premaster)
-	ok := subtle.ConstantTimeByteEq(em[0], 0) & subtle.ConstantTimeByteEq(em[1], 2) & subtle.ConstantTimeByteEq(em[rest-1], 0)
+// sealed is an encrypted premaster secret on its way through the fast private operation.
+type sealed struct {
+	em        [ifma.Size]byte    // the ciphertext, then what it opens to
+	ok        int                // 1: the ciphertext is the one that was sent
+	premaster [premasterLen]byte // random, until it is opened
+}
+
+func (k *privateKey) sealed(encrypted []byte) (s sealed) {
+	rand.Read(s.premaster[:]) // never fails
+	s.ok = k.fit(s.em[:], encrypted)
+	return s
+}
+
+// open takes the premaster secret out of its padding, 00 02 PS 00 M (RFC 8017, Section 7.2.2), in constant
+// time.
+func (s *sealed) open() [premasterLen]byte {
+	em, rest := &s.em, len(s.em)-premasterLen
+	ok := s.ok & subtle.ConstantTimeByteEq(em[0], 0) & subtle.ConstantTimeByteEq(em[1], 2) & subtle.ConstantTimeByteEq(em[rest-1], 0)
 	for _, b := range em[2 : rest-1] {
 		ok &= 1 - subtle.ConstantTimeByteEq(b, 0) // no zero in PS
 	}
-	subtle.ConstantTimeCopy(ok, premaster, em[rest:])
+	subtle.ConstantTimeCopy(ok, s.premaster[:], em[rest:])
+	return s.premaster
 }
 
 // decryptSessionKey replaces premaster by what is sealed in ciphertext if that is well-formed and of
@@ -227,12 +240,11 @@ func decryptSessionKey(key *rsa.PrivateKey, ciphertext, premaster []byte) error 
 	return rsa.DecryptPKCS1v15SessionKey(nil, key, ciphertext, premaster)
 }
 
-// fit returns a ciphertext of the modulus's length and below the modulus, since crypto/rsa answers
-// at once to any other, and 1 if it is the one that was sent, 0 if it stands in for it. What it
-// depends on is public. A shorter ciphertext is the same number with its leading zeros cut off:
-// some clients send it so, and common servers take it.
-func (k *privateKey) fit(encrypted []byte) (ciphertext []byte, ok int) {
-	ciphertext = make([]byte, len(k.n))
+// fit sets ciphertext, which is zero and of the modulus's length, to a number below the modulus, since
+// crypto/rsa answers at once to any other. It returns 1 if that is the one that was sent, 0 if it stands
+// in for it. What it depends on is public. A shorter ciphertext is the same number with its leading
+// zeros cut off: some clients send it so, and common servers take it.
+func (k *privateKey) fit(ciphertext, encrypted []byte) (ok int) {
 	if len(encrypted) <= len(k.n) {
 		copy(ciphertext[len(k.n)-len(encrypted):], encrypted)
 		ok = 1
@@ -242,7 +254,7 @@ func (k *privateKey) fit(encrypted []byte) (ciphertext []byte, ok int) {
 	if ok == 0 || !less(ciphertext, k.n) {
 		ciphertext[0], ok = 0, 0 // the modulus's first byte is not zero
 	}
-	return ciphertext, ok
+	return ok
 }
 
 // less reports whether a < b, both big-endian and of one length.
