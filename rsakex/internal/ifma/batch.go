@@ -21,7 +21,7 @@ const (
 // modulo the second.
 type vector [2 * BatchSize]uint64
 
-// lanes is eight numbers.
+// lanes is eight numbers. Of a digit the bits above 52 do not count.
 type lanes [digits]vector
 
 // moduli is eight moduli, and -1/m modulo 2^52 of each.
@@ -37,11 +37,11 @@ type powers [digits][1 << batchWindow]vector
 // placeholder.
 type Batch struct {
 	m     moduli
+	bits  [factor / 8]uint64 // a byte for each bit of the exponents, in it a bit for each lane
 	x     lanes
 	t, by lanes // what is multiplied at the moment
 	table powers
-	wide  [2 * digits]vector
-	bits  [factor / 8]uint64 // a byte for each bit of the exponents, in it a bit for each lane
+	wide  [2 * digits]vector // see sqr8
 }
 
 // NewBatch makes the memory. It is on the heap, where what is so large begins at a multiple of 64 bytes: no
@@ -61,7 +61,7 @@ func (l *lanes) set(lane int, n *number) {
 
 func (l *lanes) get(lane int) (n number) {
 	for i := range n {
-		n[i] = l[i][lane]
+		n[i] = l[i][lane] & digitMask
 	}
 	return n
 }
@@ -137,8 +137,8 @@ func (l *lanes) add(y *lanes) {
 	var carry vector
 	for i := range l {
 		for j := range l[i] {
-			sum := l[i][j] + y[i][j] + carry[j]
-			l[i][j], carry[j] = sum&digitMask, sum>>digitBits
+			sum := l[i][j]&digitMask + y[i][j]&digitMask + carry[j]
+			l[i][j], carry[j] = sum, sum>>digitBits
 		}
 	}
 }

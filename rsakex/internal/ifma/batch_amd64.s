@@ -12,11 +12,12 @@
 //	Z0-Z20 the columns under work, the lowest first
 //	Z21 scratch; Z22 b[i]; Z23 the quotients; Z24 -1/m modulo 2^52; Z25 2^52-1
 
-// TIMES multiplies a digit, and adds the low halves to one column and the high halves to the next.
+// TIMES multiplies a digit, and adds the low halves to one column and the high halves to the next. These go
+// first: the lower column waits for the product before, which has just been added to it.
 #define TIMES(DIGIT, BY, LO, HI) \
-	VMOVDQU64   DIGIT, Z21   \
-	VPMADD52LUQ Z21, BY, LO  \
-	VPMADD52HUQ Z21, BY, HI
+	VMOVDQU64   DIGIT, Z21  \
+	VPMADD52HUQ Z21, BY, HI \
+	VPMADD52LUQ Z21, BY, LO
 
 // QUOTIENT finds by how many moduli the lowest column becomes a multiple of 2^52.
 #define QUOTIENT \
@@ -96,12 +97,12 @@
 	TIMES(1216(SI), Z22, Z19, Z20)  \
 	REDUCE
 
-// CARRY takes what stands above a column's digit to the next column, and stores the digit.
+// CARRY stores a digit, and takes what stands above it to the next column. It stays above the digit as well,
+// since a multiplication reads the low 52 bits alone.
 #define CARRY(AT, Z, NEXT) \
+	VMOVDQU64 Z, AT(DI)     \
 	VPSRLQ    $52, Z, Z21   \
-	VPANDQ    Z25, Z, Z     \
-	VPADDQ    Z21, NEXT, NEXT \
-	VMOVDQU64 Z, AT(DI)
+	VPADDQ    Z21, NEXT, NEXT
 
 #define CARRIES \
 	CARRY(0, Z0, Z1)      \

@@ -13,18 +13,20 @@ import (
 
 func testKey(t testing.TB) (*rsa.PrivateKey, *Key) {
 	t.Helper()
+	rs, ks := testKeys(t)
+	return rs[0], ks[0]
+}
+
+func newKey(t testing.TB, r *rsa.PrivateKey) *Key {
+	t.Helper()
 	if !supported {
 		t.Skip("processor: no AVX-512 IFMA")
-	}
-	r, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
 	}
 	k := New(r.Primes[0], r.Primes[1], r.Precomputed.Dp, r.Precomputed.Dq)
 	if k == nil {
 		t.Fatal("the key was not taken")
 	}
-	return r, k
+	return k
 }
 
 func (n *number) big() *big.Int {
@@ -36,30 +38,14 @@ func (n *number) big() *big.Int {
 }
 
 func TestDecrypt(t *testing.T) {
-	for range 4 {
-		r, k := testKey(t)
-		for i := range 50 {
-			c, err := rand.Int(rand.Reader, r.N)
-			if err != nil {
-				t.Fatal(err)
-			}
-			switch i {
-			case 0, 1, 2:
-				c.SetInt64(int64(i))
-			case 3:
-				c.Sub(r.N, big.NewInt(1))
-			case 4:
-				c.Set(r.Primes[0])
-			case 5:
-				c.Set(r.Primes[1])
-			case 6:
-				c.Mul(r.Primes[0], big.NewInt(12345))
-			}
+	rs, ks := testKeys(t)
+	for i, r := range rs {
+		for _, c := range edges(t, r, 40) {
 			want := new(big.Int).Exp(c, r.D, r.N).FillBytes(make([]byte, Size))
 			got := make([]byte, Size)
-			k.Decrypt(got, c.FillBytes(make([]byte, Size)))
+			ks[i].Decrypt(got, c.FillBytes(make([]byte, Size)))
 			if !bytes.Equal(got, want) {
-				t.Fatalf("case %d: %x, want %x", i, got, want)
+				t.Fatalf("%x: %x, want %x", c, got, want)
 			}
 		}
 	}
