@@ -8,9 +8,12 @@ import (
 	"crypto/rsa"
 	"math/big"
 	"testing"
+
+	"github.com/sightglass/sightglass/rsakex/internal/ifma"
 )
 
-// TestFastAsSlow: the fast private operation takes and refuses the same paddings as crypto/rsa.
+// TestFastAsSlow: the fast private operation takes and refuses the same paddings as crypto/rsa, alone and in a
+// batch.
 func TestFastAsSlow(t *testing.T) {
 	r, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -25,6 +28,7 @@ func TestFastAsSlow(t *testing.T) {
 	}
 	slow := *fast
 	slow.fast = nil
+	ring, batch := ringOf(t, r), ifma.NewBatch()
 	e := big.NewInt(int64(r.E))
 	well := bytes.Repeat([]byte{0x77}, 256)
 	well[0], well[1], well[256-49] = 0, 2, 0
@@ -49,8 +53,15 @@ func TestFastAsSlow(t *testing.T) {
 		if (a == secret) != (b == secret) {
 			t.Errorf("%s: the fast operation took it: %v, crypto/rsa: %v", name, a == secret, b == secret)
 		}
-		if wanted := name == "well formed" || name == "zero in the secret"; (a == secret) != wanted {
+		wanted := name == "well formed" || name == "zero in the secret"
+		if (a == secret) != wanted {
 			t.Errorf("%s: taken: %v", name, a == secret)
+		}
+		q := testRequest(fast.id, sealed)
+		for i, m := range ring.openBatch(batch, []*Request{&q, &q, &q, &q}) {
+			if taken := bytes.Equal(m, q.Master(secret[:])); taken != wanted {
+				t.Errorf("%s: place %d of a batch: taken: %v", name, i, taken)
+			}
 		}
 	}
 }

@@ -130,17 +130,18 @@ func TestPremasterVersionIsNotChecked(t *testing.T) {
 // Good and bad ciphertexts take the same path: each leads to one private operation on a ciphertext
 // that crypto/rsa does not turn away (FuzzFit), with the same allocations.
 func TestSamePath(t *testing.T) {
-	key := key1024(t)
-	ring := ringOf(t, key)
-	local := NewLocal(ring)
-	allocs := func(ciphertext []byte) float64 {
-		q := testRequest(ring.Keys()[0], ciphertext)
-		return testing.AllocsPerRun(20, func() { local.MasterSecret(q) })
-	}
-	want := allocs(seal(t, key, testPremaster()))
-	for name, bad := range badCiphertexts(t, key) {
-		if got := allocs(bad); got != want {
-			t.Errorf("%s: %v allocations, and %v for a good one", name, got, want)
+	for _, key := range []*rsa.PrivateKey{key1024(t), key2048(t)} {
+		ring := ringOf(t, key)
+		local := NewLocal(ring)
+		allocs := func(ciphertext []byte) float64 {
+			q := testRequest(ring.Keys()[0], ciphertext)
+			return testing.AllocsPerRun(20, func() { local.MasterSecret(q) })
+		}
+		want := allocs(seal(t, key, testPremaster()))
+		for name, bad := range badCiphertexts(t, key) {
+			if got := allocs(bad); got != want {
+				t.Errorf("%d bits, %s: %v allocations, and %v for a good one", key.N.BitLen(), name, got, want)
+			}
 		}
 	}
 }
@@ -148,7 +149,12 @@ func TestSamePath(t *testing.T) {
 // The medians of many interleaved operations are of one class. The bound is wide, so that a busy
 // machine does not matter; the shortcut it is there to find would be a hundred times faster.
 func TestSameTime(t *testing.T) {
-	key := key1024(t)
+	for _, key := range []*rsa.PrivateKey{key1024(t), key2048(t)} {
+		sameTime(t, key)
+	}
+}
+
+func sameTime(t *testing.T, key *rsa.PrivateKey) {
 	ring := ringOf(t, key)
 	local := NewLocal(ring)
 	inputs := badCiphertexts(t, key)
@@ -169,7 +175,7 @@ func TestSameTime(t *testing.T) {
 	good := median("good")
 	for name := range inputs {
 		if m := median(name); m > 3*good || m < good/3 {
-			t.Errorf("%s: %v, and %v for a good one", name, m, good)
+			t.Errorf("%d bits, %s: %v, and %v for a good one", key.N.BitLen(), name, m, good)
 		}
 	}
 }

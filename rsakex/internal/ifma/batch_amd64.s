@@ -266,37 +266,41 @@ row:
 // NEXT ends a row, whose two lowest columns are done but for this: products of two digits count twice, and the
 // square of each digit adds the high half to the lower and that of the next the low half to the upper.
 #define NEXT \
-	VPADDQ      Z0, Z0, Z0     \
-	VPMADD52HUQ Z22, Z22, Z0   \
-	VMOVDQU64   Z0, 64(R9)     \
-	VMOVDQU64   64(SI), Z22    \
-	VPADDQ      Z1, Z1, Z1     \
-	VPMADD52LUQ Z22, Z22, Z1   \
-	VMOVDQU64   Z1, 128(R9)     \
-	ADDQ $64, SI               \
-	ADDQ $128, R9              \
-	VMOVDQA64 Z2, Z0    \
-	VMOVDQA64 Z3, Z1    \
-	VMOVDQA64 Z4, Z2    \
-	VMOVDQA64 Z5, Z3    \
-	VMOVDQA64 Z6, Z4    \
-	VMOVDQA64 Z7, Z5    \
-	VMOVDQA64 Z8, Z6    \
-	VMOVDQA64 Z9, Z7    \
-	VMOVDQA64 Z10, Z8   \
-	VMOVDQA64 Z11, Z9   \
-	VMOVDQA64 Z12, Z10  \
-	VMOVDQA64 Z13, Z11  \
-	VMOVDQA64 Z14, Z12  \
-	VMOVDQA64 Z15, Z13  \
-	VMOVDQA64 Z16, Z14  \
-	VMOVDQA64 Z17, Z15  \
-	VMOVDQA64 Z18, Z16  \
-	VMOVDQA64 Z19, Z17  \
-	VPXORQ Z18, Z18, Z18 \
-	VPXORQ Z19, Z19, Z19
+	VPADDQ      Z0, Z0, Z0    \
+	VPMADD52HUQ Z22, Z22, Z0  \
+	VMOVDQU64   Z0, 64(R9)    \
+	VMOVDQU64   64(SI), Z22   \
+	VPADDQ      Z1, Z1, Z1    \
+	VPMADD52LUQ Z22, Z22, Z1  \
+	VMOVDQU64   Z1, 128(R9)   \
+	ADDQ        $64, SI       \
+	ADDQ        $128, R9      \
+	VMOVDQA64   Z2, Z0        \
+	VMOVDQA64   Z3, Z1        \
+	VMOVDQA64   Z4, Z2        \
+	VMOVDQA64   Z5, Z3        \
+	VMOVDQA64   Z6, Z4        \
+	VMOVDQA64   Z7, Z5        \
+	VMOVDQA64   Z8, Z6        \
+	VMOVDQA64   Z9, Z7        \
+	VMOVDQA64   Z10, Z8       \
+	VMOVDQA64   Z11, Z9       \
+	VMOVDQA64   Z12, Z10      \
+	VMOVDQA64   Z13, Z11      \
+	VMOVDQA64   Z14, Z12      \
+	VMOVDQA64   Z15, Z13      \
+	VMOVDQA64   Z16, Z14      \
+	VMOVDQA64   Z17, Z15      \
+	VMOVDQA64   Z18, Z16      \
+	VMOVDQA64   Z19, Z17      \
+	VPXORQ      Z18, Z18, Z18 \
+	VPXORQ      Z19, Z19, Z19
 
 // func sqr8(x *lanes, m *moduli, wide *[2 * digits]vector, times int)
+//
+// The square first, since it needs each product of two digits only once, then its reduction.
+//
+//	SI the digit at hand, R9 the column at hand, R11 the square, DX squarings left
 TEXT ·sqr8(SB), NOSPLIT, $0-32
 	MOVQ x+0(FP), DI
 	MOVQ m+8(FP), AX
@@ -308,10 +312,10 @@ square:
 	MOVQ DI, SI
 	MOVQ R11, R9
 	ZERO
-	VMOVDQU64 (SI), Z22
-	VPXORQ Z20, Z20, Z20
+	VMOVDQU64   (SI), Z22
+	VPXORQ      Z20, Z20, Z20
 	VPMADD52LUQ Z22, Z22, Z20
-	VMOVDQU64 Z20, (R9)
+	VMOVDQU64   Z20, (R9)
 	ABOVE19
 	NEXT
 	ABOVE18
@@ -351,7 +355,7 @@ square:
 	ABOVE1
 	NEXT
 	VPMADD52HUQ Z22, Z22, Z0
-	VMOVDQU64 Z0, 64(R9)
+	VMOVDQU64   Z0, 64(R9)
 
 	MOVQ R11, R9
 	VMOVDQU64 0(R9), Z0
