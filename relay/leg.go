@@ -38,7 +38,9 @@ func (g *leg) happened(events uint32) {
 		g.urgent = true
 	}
 	if g.flow.engine.engine == nil {
-		g.flow.connecting()
+		if g.side == handshake.Server {
+			g.flow.connecting()
+		}
 		return
 	}
 	// What came before a reset is read first; the error is asked for where nothing is to be read any more.
@@ -53,7 +55,7 @@ func (g *leg) happened(events uint32) {
 
 // read reads once. again is false if there is nothing more for now. n is 0 at the end of the stream.
 func (g *leg) read(b []byte) (n int, again bool, err error) {
-	n, err = retry(func() (int, error) { return unix.Read(g.fd, b) })
+	n, err = sock.Read(g.fd, b)
 	if err == unix.EAGAIN {
 		g.readable = false
 		return 0, false, nil
@@ -71,7 +73,7 @@ func (g *leg) read(b []byte) (n int, again bool, err error) {
 // write writes what the socket takes.
 func (g *leg) write(b []byte) (n int, err error) {
 	for n < len(b) {
-		m, err := retry(func() (int, error) { return unix.Write(g.fd, b[n:]) })
+		m, err := sock.Write(g.fd, b[n:])
 		if err == unix.EAGAIN {
 			g.writable = false
 			return n, nil
@@ -86,14 +88,14 @@ func (g *leg) write(b []byte) (n int, err error) {
 
 // shut ends what is sent to the peer.
 func (g *leg) shut() error {
-	if err := unix.Shutdown(g.fd, unix.SHUT_WR); err != nil {
+	if err := sock.Shut(g.fd); err != nil {
 		return g.opError("close", os.NewSyscallError("shutdown", err))
 	}
 	return nil
 }
 
 // close closes the socket, which leaves the loop's epoll with that.
-func (g *leg) close() { g.let(func(fd int) { _ = unix.Close(fd) }) }
+func (g *leg) close() { g.let(sock.Close) }
 
 // reset closes the socket so that the peer gets a RST.
 func (g *leg) reset() { g.let(reset) }
@@ -113,7 +115,7 @@ func (g *leg) opError(op string, err error) error {
 // reset closes a connection so that the peer gets a RST.
 func reset(fd int) {
 	_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-	_ = unix.Close(fd)
+	sock.Close(fd)
 }
 
 func retry(call func() (int, error)) (int, error) {

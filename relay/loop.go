@@ -11,7 +11,6 @@ import (
 	"os"
 	"runtime"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/sightglass/sightglass/relay/sock"
@@ -116,14 +115,14 @@ func (l *loop) post(do func()) bool {
 	}
 	// Whoever posted before may not have come to this yet.
 	one := [8]byte{1}
-	_, _ = retry(func() (int, error) { return unix.Write(l.event, one[:]) })
+	_, _ = sock.Write(l.event, one[:])
 	return true
 }
 
 // takeInbox does what was posted, in its order.
 func (l *loop) takeInbox() {
 	var count [8]byte
-	_, _ = retry(func() (int, error) { return unix.Read(l.event, count[:]) })
+	_, _ = sock.Read(l.event, count[:])
 	var first *posted
 	for p := l.inbox.Swap(nil); p != nil; {
 		p.before, first, p = first, p, p.before
@@ -308,13 +307,13 @@ func (l *loop) accept(ln listener) error {
 		l.pauseAccepting(time.Now().Add(recheck))
 		return nil
 	}
-	fd, remote, err := syscall.Accept4(ln.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+	fd, client, err := sock.Accept(ln.fd)
 	switch {
 	case err == nil:
 		l.pause = 0
-		l.take(fd, sock.AddrPort(remote))
+		l.take(fd, client)
 		return nil
-	case err == syscall.EAGAIN:
+	case err == unix.EAGAIN:
 		return nil // another loop has it
 	}
 	err = fmt.Errorf("accepting on %v: %w", ln.addr, os.NewSyscallError("accept4", err))
@@ -336,10 +335,7 @@ func (l *loop) acceptFailed(err error) {
 // take begins a flow for an accepted connection, or refuses the connection with a reset.
 func (l *loop) take(fd int, client netip.AddrPort) {
 	l.accepted.Add(1)
-	var target netip.AddrPort
-	if local, err := syscall.Getsockname(fd); err == nil {
-		target = sock.AddrPort(local)
-	}
+	target, _ := sock.Local(fd) // an accepted connection has one
 	s := l.srv
 	if s.active.Add(1) > int64(s.cfg.MaxFlows) {
 		s.active.Add(-1)

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -18,11 +17,6 @@ import (
 
 // An Option is a socket option with an integer value.
 type Option struct{ Level, Name, Value int }
-
-// Set sets the option.
-func (o Option) Set(fd int) error {
-	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, o.Level, o.Name, o.Value))
-}
 
 // Common are options that every leg has: data goes out at once, and a peer that has vanished is found
 // out. What a listener accepts inherits them.
@@ -72,25 +66,24 @@ func Connect(local, remote netip.AddrPort, options ...Option) (fd int, err error
 }
 
 func connect(local, remote netip.AddrPort, options []Option) (fd int, err error) {
-	family, to := address(remote)
-	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	to := addressOf(remote)
+	fd, err = unix.Socket(to.family(), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
-	err = set(fd, options, Common)
+	err = set(fd, options)
 	if err == nil && local.IsValid() {
-		_, from := address(local)
-		err = os.NewSyscallError("bind", unix.Bind(fd, from))
+		from := addressOf(local)
+		err = os.NewSyscallError("bind", bind(fd, &from))
 	}
 	if err == nil {
-		err = unix.Connect(fd, to)
-		if errors.Is(err, unix.EINPROGRESS) || errors.Is(err, unix.EINTR) {
-			err = nil
-		}
-		err = os.NewSyscallError("connect", err)
+		err = os.NewSyscallError("connect", begin(fd, &to))
+	}
+	if err == nil {
+		err = set(fd, Common) // while the peer answers
 	}
 	if err != nil {
-		_ = unix.Close(fd)
+		Close(fd)
 		return -1, err
 	}
 	return fd, nil
@@ -108,8 +101,8 @@ func dialError(local, remote netip.AddrPort, err error) error {
 // says that the socket still connects.
 func Connected(fd int) (netip.AddrPort, error) {
 	// Only a connection that is there has a peer.
-	if peer, err := syscall.Getpeername(fd); err == nil {
-		return AddrPort(peer), nil
+	if peer, err := peer(fd); err == nil {
+		return peer, nil
 	}
 	return netip.AddrPort{}, Err(fd, "connect")
 }
@@ -124,42 +117,4 @@ func Err(fd int, call string) error {
 		return os.NewSyscallError(call, syscall.Errno(errno))
 	}
 	return nil
-}
-
-// AddrPort returns an address that the kernel gave, IPv4 in its own form. (The calls of package syscall give
-// one without asking for the protocol each time, as those of x/sys/unix do.)
-func AddrPort(sa syscall.Sockaddr) netip.AddrPort {
-	switch sa := sa.(type) {
-	case *syscall.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
-	case *syscall.SockaddrInet6:
-		ip := netip.AddrFrom16(sa.Addr).Unmap()
-		if sa.ZoneId != 0 && ip.Is6() {
-			ip = ip.WithZone(zoneName(sa.ZoneId))
-		}
-		return netip.AddrPortFrom(ip, uint16(sa.Port))
-	}
-	return netip.AddrPort{}
-}
-
-func zoneName(index uint32) string {
-	if ifi, err := net.InterfaceByIndex(int(index)); err == nil {
-		return ifi.Name
-	}
-	return strconv.FormatUint(uint64(index), 10)
-}
-
-// address returns an address as the kernel takes it.
-func address(a netip.AddrPort) (family int, sa unix.Sockaddr) {
-	ip := a.Addr().Unmap()
-	if ip.Is4() {
-		return unix.AF_INET, &unix.SockaddrInet4{Port: int(a.Port()), Addr: ip.As4()}
-	}
-	sa6 := &unix.SockaddrInet6{Port: int(a.Port()), Addr: ip.As16()}
-	if zone := ip.Zone(); zone != "" {
-		if ifi, err := net.InterfaceByName(zone); err == nil {
-			sa6.ZoneId = uint32(ifi.Index)
-		}
-	}
-	return unix.AF_INET6, sa6
 }

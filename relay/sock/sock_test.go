@@ -69,9 +69,9 @@ func TestConnect(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		local, err := syscall.Getsockname(fd)
-		if err != nil || AddrPort(local).String() != s.RemoteAddr().String() {
-			t.Errorf("from %v, %v, but the peer says %v", AddrPort(local), err, s.RemoteAddr())
+		local, err := Local(fd)
+		if err != nil || local.String() != s.RemoteAddr().String() {
+			t.Errorf("from %v, %v, but the peer says %v", local, err, s.RemoteAddr())
 		}
 		for _, o := range Common {
 			mine, err := unix.GetsockoptInt(fd, o.Level, o.Name)
@@ -136,19 +136,19 @@ func full(t *testing.T) netip.AddrPort {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = unix.Close(fd) })
-	sa, err := syscall.Getsockname(fd)
+	addr, err := Local(fd)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for { // until one gets no answer
-		fd, err := Connect(netip.AddrPort{}, AddrPort(sa))
+		fd, err := Connect(netip.AddrPort{}, addr)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = unix.Close(fd) })
 		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
 		if n, err := unix.Poll(poll, 20); n == 0 && err == nil {
-			return AddrPort(sa)
+			return addr
 		}
 	}
 }
