@@ -70,6 +70,18 @@ func (f *flow) open() {
 	default:
 		f.connect(f.info.Server)
 	}
+	if !f.closed {
+		f.watchClient()
+	}
+}
+
+// watchClient has the loop told of the client while the server's leg connects: both are there at once then.
+func (f *flow) watchClient() {
+	client := &f.legs[handshake.Client]
+	f.loop.legs[int32(client.fd)] = client
+	if err := f.loop.watch(client.fd, legEvents); err != nil {
+		f.dialFailed(err)
+	}
 }
 
 // lookUp asks where to connect to, which may take its time.
@@ -129,20 +141,13 @@ func (f *flow) connecting() {
 	case !remote.IsValid():
 		return
 	}
-	client := &f.legs[handshake.Client]
-	if err := f.loop.watch(client.fd, legEvents); err != nil {
-		f.dialFailed(err)
-		return
-	}
-	f.loop.legs[int32(client.fd)] = client
-	client.readable, client.writable, server.writable = true, true, true
 	now := time.Now()
 	f.cfg().Observer.Dialled(now.Sub(f.opening))
 	f.info.Server = remote // a fixed upstream is not what the client dialled
 	f.engine = guard{engine: f.cfg().NewEngine(f.info), panicked: f.panicked, fallback: f.cfg().OnPanic}
 	f.limit, f.targets, f.err = time.Time{}, nil, nil
 	f.setTimer(now)
-	f.run()
+	f.loop.later(f)
 }
 
 // dialFailed ends a flow without a server: the client is reset.
