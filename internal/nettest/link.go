@@ -104,7 +104,17 @@ func (n *Namespace) AddAddr(name string, prefixes ...netip.Prefix) error {
 
 // AddRoute routes dst through a gateway.
 func (n *Namespace) AddRoute(dst netip.Prefix, via netip.Addr) error {
-	route := &netlink.Route{Dst: ipNet(dst), Gw: via.AsSlice()}
+	return n.addRoute(&netlink.Route{}, dst, via)
+}
+
+// AddNarrowRoute adds a route by which packets of at most mtu bytes leave, while peers are told the maximum
+// segment size mss, as if it was wider.
+func (n *Namespace) AddNarrowRoute(dst netip.Prefix, via netip.Addr, mtu, mss int) error {
+	return n.addRoute(&netlink.Route{MTU: mtu, AdvMSS: mss}, dst, via)
+}
+
+func (n *Namespace) addRoute(route *netlink.Route, dst netip.Prefix, via netip.Addr) error {
+	route.Dst, route.Gw = ipNet(dst), via.AsSlice()
 	if err := n.nl.RouteAdd(route); err != nil {
 		return fmt.Errorf("adding route %v via %v in %s: %w", dst, via, n.name, err)
 	}
