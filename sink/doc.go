@@ -36,7 +36,6 @@
 // # Order
 //
 // Events come in order per flow only. Where several flows share a file, Options.Order says how
-// records are ordered: as they come, by time within a short window (live), or by time against a
-// watermark that the feed moves with Advance (captures: the output is the same for any number of
-// workers). The window is bounded by Options.Buffer in each case.
+// records are ordered: as they come, by time within a short window that Options.Buffer bounds
+// (live), or as one goroutine gives them (captures: the output is the same for any number of workers).
 package sink

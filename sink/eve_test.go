@@ -67,7 +67,7 @@ func scenario(t testing.TB, h session.Handler) {
 
 func TestEVEGolden(t *testing.T) {
 	var out lockedBuffer
-	v := NewEVE(NewOutput(&out, Options{Lossless: true, Order: OrderAdvance}), EVEOptions{Location: time.UTC})
+	v := NewEVE(NewOutput(&out, Options{Lossless: true, Order: OrderGiven}), EVEOptions{Location: time.UTC})
 	scenario(t, v)
 	v.Stats(epoch.Add(time.Minute), time.Minute, []Counter{
 		{"tcp.sessions", 4}, {"capture.kernel_packets", 10}, {"capture.kernel_drops", 1}, {"flow.emerg.used", 2}, {"flow.active", 3},

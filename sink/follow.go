@@ -311,7 +311,7 @@ type followShape struct {
 	open   bool // the last line is not complete
 }
 
-func (s *followShape) record(dst []byte, r record, first bool) []byte {
+func (s *followShape) before(dst []byte, r record, first bool) []byte {
 	same := r.flow == s.flow && !first
 	continues := same && s.open && r.tag&followContinues != 0
 	if s.open && !continues {
@@ -326,7 +326,7 @@ func (s *followShape) record(dst []byte, r record, first bool) []byte {
 	}
 	s.flow = r.flow
 	s.open = len(r.data) > 0 && r.data[len(r.data)-1] != '\n'
-	return append(dst, r.data...)
+	return dst
 }
 
 func (s *followShape) tail(dst []byte) []byte {

@@ -18,7 +18,7 @@ import (
 
 func followOf(opt FollowOptions, play func(session.Handler)) string {
 	var out lockedBuffer
-	f := NewFollow(NewOutput(&out, Options{Lossless: true, Order: OrderAdvance}), opt)
+	f := NewFollow(NewOutput(&out, Options{Lossless: true, Order: OrderGiven}), opt)
 	play(f)
 	f.Close()
 	return out.String()
@@ -169,7 +169,7 @@ func TestSummaryGolden(t *testing.T) {
 	} {
 		var out lockedBuffer
 		tt.opt.Location = time.UTC
-		s := NewSummary(NewOutput(&out, Options{Lossless: true, Order: OrderAdvance}), tt.opt)
+		s := NewSummary(NewOutput(&out, Options{Lossless: true, Order: OrderGiven}), tt.opt)
 		scenario(t, s)
 		s.Close()
 		golden(t, tt.name, []byte(out.String()))

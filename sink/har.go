@@ -67,11 +67,11 @@ func (s harShape) head(dst []byte) []byte {
 	return append(j.b, `},"entries":[`+"\n"...)
 }
 
-func (harShape) record(dst []byte, r record, first bool) []byte {
-	if !first {
-		dst = append(dst, ",\n"...)
+func (harShape) before(dst []byte, _ record, first bool) []byte {
+	if first {
+		return dst
 	}
-	return append(dst, r.data...)
+	return append(dst, ",\n"...)
 }
 
 func (harShape) tail(dst []byte) []byte { return append(dst, "\n]}}\n"...) }

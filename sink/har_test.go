@@ -52,7 +52,7 @@ func readHAR(t *testing.T, b []byte) harLog {
 func harOf(t *testing.T, opt HAROptions, play func(session.Handler)) []byte {
 	t.Helper()
 	var out lockedBuffer
-	h := NewHAR(NewOutput(&out, Options{Lossless: true, Order: OrderAdvance}), opt)
+	h := NewHAR(NewOutput(&out, Options{Lossless: true, Order: OrderGiven}), opt)
 	play(h)
 	if err := h.Close(); err != nil {
 		t.Fatal(err)

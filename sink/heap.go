@@ -7,7 +7,7 @@ type held struct {
 	time int64
 	flow uint64
 	seq  uint64 // of arrival: keeps the order within a flow
-	off  int    // of its frame in ch
+	i    int    // of its frame in ch
 	ch   *chunk
 }
 

@@ -89,5 +89,6 @@ func (c *mirrorConsumer) record(r record) error {
 	}
 }
 
-func (c *mirrorConsumer) flush() error { return nil }
-func (c *mirrorConsumer) close() error { return unix.Close(c.fd) }
+func (c *mirrorConsumer) settle() error { return nil }
+func (c *mirrorConsumer) flush() error  { return nil }
+func (c *mirrorConsumer) close() error  { return unix.Close(c.fd) }

@@ -95,8 +95,9 @@ func standsForOpenFile(path string) bool {
 type shape interface {
 	// head appends what stands before the first record of a file.
 	head(dst []byte) []byte
-	// record appends one record and what must stand before it; first says that it is a file's first.
-	record(dst []byte, r record, first bool) []byte
+	// before appends what must stand before a record, whose data it may change; first says that it is
+	// a file's first.
+	before(dst []byte, r record, first bool) []byte
 	// tail appends what stands after the last record of a file.
 	tail(dst []byte) []byte
 }
@@ -105,25 +106,31 @@ type shape interface {
 type plain struct{}
 
 func (plain) head(dst []byte) []byte                     { return dst }
-func (plain) record(dst []byte, r record, _ bool) []byte { return append(dst, r.data...) }
+func (plain) before(dst []byte, _ record, _ bool) []byte { return dst }
 func (plain) tail(dst []byte) []byte                     { return dst }
 
-// fileBuffer is how much a file consumer gathers for one write, in bytes.
-const fileBuffer = 256 << 10
+const (
+	// fileBuffer is how much a file consumer gathers for one write, in bytes.
+	fileBuffer = 256 << 10
+	// longRun is how much is written from where it lies rather than copied.
+	longRun = 16 << 10
+)
 
 // fileConsumer writes records to a file or writer, always whole records in one write: a reader,
 // and what a kill leaves, sees no half of one.
 type fileConsumer struct {
 	o       *Output
 	shape   shape
-	buf     []byte
-	records int   // in the current file
-	size    int64 // of the current file with buf, without tail
-	begun   bool  // head is written or in buf
-	first   int64 // time of the file's first record
-	tailed  int64 // bytes of tail that stand at the end of a regular file
-	seek    bool  // the file is regular: the tail can be overwritten
-	number  int   // of the rotated files
+	buf     []byte // what is written next
+	run     []byte // what is written behind it: records that stand together in a chunk
+	pre     []byte // scratch
+	records int    // in the current file
+	size    int64  // of the current file with buf and run, without tail
+	begun   bool   // head is written or in buf
+	first   int64  // time of the file's first record
+	tailed  int64  // bytes of tail that stand at the end of a regular file
+	seek    bool   // the file is regular: the tail can be overwritten
+	number  int    // of the rotated files
 }
 
 func newFileConsumer(o *Output, s shape) *fileConsumer {
@@ -140,14 +147,20 @@ func newFileConsumer(o *Output, s shape) *fileConsumer {
 func (c *fileConsumer) begin() {
 	if !c.begun {
 		c.begun = true
-		c.grow(c.shape.head(c.buf))
+		c.add(c.shape.head(nil))
 	}
 }
 
-// grow takes the appended buffer.
-func (c *fileConsumer) grow(buf []byte) {
-	c.size += int64(len(buf) - len(c.buf))
-	c.buf = buf
+// add puts a copy of b behind all else.
+func (c *fileConsumer) add(b []byte) {
+	c.fold()
+	c.buf = append(c.buf, b...)
+	c.size += int64(len(b))
+}
+
+// fold copies the run.
+func (c *fileConsumer) fold() {
+	c.buf, c.run = append(c.buf, c.run...), nil
 }
 
 func (c *fileConsumer) record(r record) error {
@@ -156,7 +169,7 @@ func (c *fileConsumer) record(r record) error {
 			return err
 		}
 	}
-	if len(c.buf) > 0 && len(c.buf)+len(r.data) > fileBuffer {
+	if n := c.pending(); n > 0 && n+len(r.data) > fileBuffer {
 		if err := c.write(); err != nil {
 			return err
 		}
@@ -165,10 +178,37 @@ func (c *fileConsumer) record(r record) error {
 	if c.records == 0 {
 		c.first = r.time
 	}
-	c.grow(c.shape.record(c.buf, r, c.records == 0))
+	if c.pre = c.shape.before(c.pre[:0], r, c.records == 0); len(c.pre) > 0 {
+		c.add(c.pre)
+	}
 	c.records++
+	return c.extend(r.data)
+}
+
+// extend puts b behind all else, where it lies.
+func (c *fileConsumer) extend(b []byte) error {
+	c.size += int64(len(b))
+	if n := len(c.run); n > 0 && n < cap(c.run) && len(b) > 0 && &c.run[:n+1][n] == &b[0] {
+		c.run = c.run[:n+len(b)]
+		return nil
+	}
+	if err := c.settle(); err != nil {
+		return err
+	}
+	c.run = b
 	return nil
 }
+
+// settle writes a long run, and copies a short one, so that its chunk is free.
+func (c *fileConsumer) settle() error {
+	if len(c.run) >= longRun {
+		return c.write()
+	}
+	c.fold()
+	return nil
+}
+
+func (c *fileConsumer) pending() int { return len(c.buf) + len(c.run) }
 
 func (c *fileConsumer) full(r record) bool {
 	opt := &c.o.opt
@@ -179,9 +219,9 @@ func (c *fileConsumer) full(r record) bool {
 		opt.RotateTime > 0 && c.records > 0 && r.time-c.first >= int64(opt.RotateTime)
 }
 
-// write passes the buffer on. In a regular file it replaces the tail of the last flush.
+// write passes on what is pending. In a regular file it replaces the tail of the last flush.
 func (c *fileConsumer) write() error {
-	old, n := c.tailed, int64(len(c.buf))
+	old, n := c.tailed, int64(c.pending())
 	if n == 0 && old == 0 {
 		return nil // an empty write would wait on a pipe
 	}
@@ -189,8 +229,10 @@ func (c *fileConsumer) write() error {
 	if c.tailed = 0; old > 0 {
 		_, err = c.o.f.Seek(-old, io.SeekEnd)
 	}
-	if err == nil {
-		_, err = c.o.w.Write(c.buf)
+	for _, b := range [2][]byte{c.buf, c.run} {
+		if err == nil && len(b) > 0 {
+			_, err = c.o.w.Write(b)
+		}
 	}
 	if err == nil && n < old {
 		var end int64
@@ -198,7 +240,7 @@ func (c *fileConsumer) write() error {
 			err = c.o.f.Truncate(end)
 		}
 	}
-	c.buf = c.buf[:0]
+	c.buf, c.run = c.buf[:0], nil
 	if err != nil {
 		return fmt.Errorf("output %s: %w", c.o.path, err)
 	}
@@ -208,7 +250,7 @@ func (c *fileConsumer) write() error {
 // flush leaves a complete file behind where that is possible: a regular file gets its tail at once.
 func (c *fileConsumer) flush() error {
 	c.begin()
-	if len(c.buf) == 0 {
+	if c.pending() == 0 {
 		return nil
 	}
 	if c.seek {
@@ -217,8 +259,9 @@ func (c *fileConsumer) flush() error {
 	return c.write()
 }
 
-// complete writes the buffer and the tail.
+// complete writes what is pending and the tail.
 func (c *fileConsumer) complete() error {
+	c.fold()
 	n := len(c.buf)
 	c.buf = c.shape.tail(c.buf)
 	tail := int64(len(c.buf) - n)

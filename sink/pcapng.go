@@ -21,10 +21,10 @@ type PcapngOptions struct {
 }
 
 // Pcapng writes the plaintext as TCP packets in pcapng, for tools that read traffic. Its packets
-// stand in the file in the order of their time if the Output's Order is not OrderNone: a live
-// flow's events arrive within milliseconds of their time, and OrderLive sorts what comes within two
-// flush intervals; a capture's feed calls Advance. What comes later than that (a full buffer forces
-// records out early) gets the time of the packet before it, so that time never goes back.
+// stand in the file in the order of their time if the Output's Order is OrderLive: a live flow's
+// events arrive within milliseconds of their time, and what comes within two flush intervals is
+// sorted. What comes later than that (a full buffer forces records out early) gets the time of the
+// packet before it, so that time never goes back.
 //
 // (gopacket's NgWriter is not used: it owns one buffer and one writer, and would be a lock for all
 // flows; a block is 32 bytes around the packet.)
@@ -36,7 +36,7 @@ type Pcapng struct {
 
 // NewPcapng returns a pcapng writer on out.
 func NewPcapng(out *Output, opt PcapngOptions) *Pcapng {
-	p := &Pcapng{blocks: newBlocks(out.opt.Order != OrderNone, opt.Interfaces)}
+	p := &Pcapng{blocks: newBlocks(out.opt.Order == OrderLive, opt.Interfaces)}
 	p.base = base{name: "pcapng", q: out.start(p.blocks)}
 	p.packetiser = packetiser{mtu: mtuOf(opt.MTU), out: &blockOut{q: p.q, b: p.blocks}}
 	return p
@@ -134,8 +134,8 @@ func (b *blocks) count() int {
 	return len(b.names)
 }
 
-// record appends a packet block; its tag is the interface.
-func (b *blocks) record(dst []byte, r record, _ bool) []byte {
+// before makes a packet block, whose tag is the interface, one of this file.
+func (b *blocks) before(dst []byte, r record, _ bool) []byte {
 	n, ok := b.numbers[r.tag]
 	if !ok {
 		dst = append(dst, b.describe(int(r.tag), int(r.tag)+1)...)
@@ -149,7 +149,7 @@ func (b *blocks) record(dst []byte, r record, _ bool) []byte {
 		}
 		b.last = max(b.last, r.time)
 	}
-	return append(dst, r.data...)
+	return dst
 }
 
 func (b *blocks) tail(dst []byte) []byte { return dst }

@@ -35,7 +35,7 @@ func pattern(n int) string {
 func pcapngOf(t *testing.T, opt PcapngOptions, play func(session.Handler)) (string, []byte) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "out.pcapng")
-	out, err := Create(path, Options{Lossless: true, Order: OrderAdvance})
+	out, err := Create(path, Options{Lossless: true, Order: OrderLive, FlushEvery: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,12 +3,12 @@
 package sink
 
 import (
-	"encoding/binary"
 	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 )
 
 // Order says how records of different flows are ordered in one output. Records of one flow always
@@ -21,18 +21,20 @@ const (
 	OrderNone Order = iota
 	// OrderLive sorts by time what comes within two flush intervals.
 	OrderLive
-	// OrderAdvance sorts by time and flow, and holds records until Advance passes their time.
-	OrderAdvance
+	// OrderGiven keeps the order in which one goroutine gives the records of all flows.
+	OrderGiven
 )
 
 // Limits of a queue.
 const (
 	chunkSize     = 64 << 10
+	chunkFrames   = 512 // most records of one chunk
+	chunkCost     = chunkSize + chunkFrames*int(unsafe.Sizeof(frame{}))
 	defaultBuffer = 8 << 20
 	defaultFlush  = 250 * time.Millisecond
 	maxFlush      = time.Second
 	maxShards     = 16
-	sweepChunks   = 8 // chunks taken between two looks at the watermark
+	sweepChunks   = 8 // chunks taken between two looks at the memory bound
 )
 
 // Options say how an output treats its writers and readers. The zero value suits live use.
@@ -66,20 +68,43 @@ type record struct {
 
 // A consumer takes records on the queue's own goroutine.
 type consumer interface {
-	// record takes one record; its data is only valid during the call, and may be changed.
+	// record takes one record; its data may be changed but not appended to, and is valid until settle.
 	record(r record) error
+	// settle lets go of the data of all records taken.
+	settle() error
 	// flush makes all records visible.
 	flush() error
 	close() error
 }
 
-// A chunk is memory for records, each behind a frame: length, tag, time, flow.
+// A chunk is memory for records, which stand in it one behind the other, so that those which stay
+// together need no further copy.
 type chunk struct {
-	buf  []byte
-	live int // records held for ordering; only the queue's goroutine looks
+	buf    []byte
+	frames []frame
+	live   int // records held for ordering; only the queue's goroutine looks
 }
 
-const frameLen = 4 + 4 + 8 + 8
+// A frame is what is known of a record.
+type frame struct {
+	time int64
+	flow uint64
+	tag  uint32
+	end  uint32 // of its data, which begins where the data before it ends
+}
+
+func (ch *chunk) fits(n int) bool {
+	return cap(ch.buf)-len(ch.buf) >= n && len(ch.frames) < chunkFrames
+}
+
+// record returns the i-th record.
+func (ch *chunk) record(i int) record {
+	f, from := &ch.frames[i], uint32(0)
+	if i > 0 {
+		from = ch.frames[i-1].end
+	}
+	return record{time: f.time, flow: f.flow, tag: f.tag, data: ch.buf[from:f.end]}
+}
 
 // queue brings records from many flows to one consumer.
 //
@@ -99,8 +124,7 @@ type queue struct {
 	ctl     chan request
 	done    chan struct{}
 	dropped atomic.Uint64
-	mark    atomic.Int64 // watermark, set by advance
-	err     error        // first error; the goroutine's, published by done or a reply
+	err     error // first error; the goroutine's, published by done or a reply
 	once    sync.Once
 
 	// The goroutine's own.
@@ -135,10 +159,10 @@ func newQueue(opt Options, c consumer) *queue {
 	}
 	opt.FlushEvery = min(opt.FlushEvery, maxFlush)
 	n := 1
-	for n < runtime.GOMAXPROCS(0)*2 && n < maxShards {
+	for opt.Order != OrderGiven && n < runtime.GOMAXPROCS(0)*2 && n < maxShards {
 		n *= 2
 	}
-	limit := max(opt.Buffer/chunkSize, 4*n+2*sweepChunks)
+	limit := max(opt.Buffer/chunkCost, 4*n+2*sweepChunks)
 	q := &queue{
 		opt: opt, c: c, limit: limit,
 		shards: make([]shard, n),
@@ -147,7 +171,6 @@ func newQueue(opt Options, c consumer) *queue {
 		ctl:    make(chan request),
 		done:   make(chan struct{}),
 	}
-	q.mark.Store(math.MinInt64)
 	q.newest, q.ripe = math.MinInt64, math.MinInt64
 	go q.run()
 	return q
@@ -156,23 +179,19 @@ func newQueue(opt Options, c consumer) *queue {
 // put queues one record made of a, b and c. It copies them, allocates nothing and, without
 // Lossless, never waits.
 func (q *queue) put(t int64, flow uint64, tag uint32, a, b, c []byte) {
-	n := frameLen + len(a) + len(b) + len(c)
+	n := len(a) + len(b) + len(c)
 	s := &q.shards[flow&uint64(len(q.shards)-1)]
 	s.mu.Lock()
 	ch := s.cur
-	if s.closed || ch == nil || cap(ch.buf)-len(ch.buf) < n {
+	if s.closed || ch == nil || !ch.fits(n) {
 		if ch = q.turn(s, n); ch == nil {
 			s.mu.Unlock()
 			q.dropped.Add(1)
 			return
 		}
 	}
-	buf := binary.LittleEndian.AppendUint32(ch.buf, uint32(n-frameLen))
-	buf = binary.LittleEndian.AppendUint32(buf, tag)
-	buf = binary.LittleEndian.AppendUint64(buf, uint64(t))
-	buf = binary.LittleEndian.AppendUint64(buf, flow)
-	buf = append(append(append(buf, a...), b...), c...)
-	ch.buf = buf
+	ch.buf = append(append(append(ch.buf, a...), b...), c...)
+	ch.frames = append(ch.frames, frame{t, flow, tag, uint32(len(ch.buf))})
 	s.mu.Unlock()
 }
 
@@ -181,7 +200,7 @@ func (q *queue) put(t int64, flow uint64, tag uint32, a, b, c []byte) {
 func (q *queue) turn(s *shard, n int) *chunk {
 	for !s.closed {
 		if ch := s.cur; ch != nil {
-			if cap(ch.buf)-len(ch.buf) >= n {
+			if ch.fits(n) {
 				return ch // another flow of this shard turned it while the lock was open
 			}
 			s.cur = nil
@@ -223,25 +242,14 @@ func (q *queue) empty() *chunk {
 	return &chunk{buf: make([]byte, 0, chunkSize)}
 }
 
-// recycle returns a chunk that nothing refers to.
+// recycle returns a chunk that only the consumer still refers to.
 func (q *queue) recycle(ch *chunk) {
+	q.note(q.c.settle())
 	if cap(ch.buf) > chunkSize {
 		ch.buf = make([]byte, 0, chunkSize)
 	}
-	ch.buf = ch.buf[:0]
+	ch.buf, ch.frames = ch.buf[:0], ch.frames[:0]
 	q.free <- ch
-}
-
-func (q *queue) advance(t time.Time) {
-	if q.opt.Order != OrderAdvance {
-		return
-	}
-	for n := t.UnixNano(); ; {
-		old := q.mark.Load()
-		if n <= old || q.mark.CompareAndSwap(old, n) {
-			return
-		}
-	}
 }
 
 func (q *queue) flush() error { return q.ask(false) }
@@ -321,10 +329,9 @@ func (q *queue) write(all bool) {
 	}
 }
 
-// sweep applies the watermark and the memory bound. The watermark is read before the shards are
-// emptied: all it speaks for is then in the heap.
+// sweep applies the memory bound.
 func (q *queue) sweep(now bool) {
-	if q.opt.Order == OrderNone {
+	if q.opt.Order != OrderLive {
 		if now {
 			q.collect()
 		}
@@ -333,13 +340,9 @@ func (q *queue) sweep(now bool) {
 	if !now && q.taken < sweepChunks {
 		return
 	}
-	mark := q.mark.Load()
 	q.collect()
 	q.taken = 0
-	if q.opt.Order == OrderAdvance {
-		q.release(mark)
-	}
-	// Whatever the order, writers must find chunks: the oldest go first.
+	// Writers must find chunks: the oldest records go first.
 	for room := q.limit - len(q.shards) - sweepChunks - 2; q.pinned > room; {
 		q.deliver()
 	}
@@ -368,18 +371,16 @@ func (q *queue) collect() {
 
 // take hands a chunk's records on, or holds them for ordering.
 func (q *queue) take(ch *chunk) {
-	ordered := q.opt.Order != OrderNone
-	for off := 0; off < len(ch.buf); {
-		r, next := frame(ch.buf, off)
-		if ordered {
-			q.newest = max(q.newest, r.time)
-			q.seq++
-			q.heap.push(held{time: r.time, flow: r.flow, seq: q.seq, off: off, ch: ch})
-			ch.live++
-		} else {
-			q.give(r)
+	for i := range ch.frames {
+		if q.opt.Order != OrderLive {
+			q.give(ch.record(i))
+			continue
 		}
-		off = next
+		f := &ch.frames[i]
+		q.newest = max(q.newest, f.time)
+		q.seq++
+		q.heap.push(held{time: f.time, flow: f.flow, seq: q.seq, i: i, ch: ch})
+		ch.live++
 	}
 	if ch.live > 0 {
 		q.pinned++
@@ -387,18 +388,6 @@ func (q *queue) take(ch *chunk) {
 		return
 	}
 	q.recycle(ch)
-}
-
-// frame returns the record at off and the offset of the next.
-func frame(buf []byte, off int) (record, int) {
-	h := buf[off : off+frameLen]
-	end := off + frameLen + int(binary.LittleEndian.Uint32(h))
-	return record{
-		tag:  binary.LittleEndian.Uint32(h[4:]),
-		time: int64(binary.LittleEndian.Uint64(h[8:])),
-		flow: binary.LittleEndian.Uint64(h[16:]),
-		data: buf[off+frameLen : end : end],
-	}, end
 }
 
 // release delivers the held records earlier than t.
@@ -411,8 +400,7 @@ func (q *queue) release(t int64) {
 // deliver hands on the earliest held record.
 func (q *queue) deliver() {
 	h := q.heap.pop()
-	r, _ := frame(h.ch.buf, h.off)
-	q.give(r)
+	q.give(h.ch.record(h.i))
 	if h.ch.live--; h.ch.live == 0 {
 		q.pinned--
 		q.recycle(h.ch)

@@ -4,7 +4,6 @@ package sink
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -110,7 +109,7 @@ func TestSlowConsumerLosesAndCounts(t *testing.T) {
 }
 
 func TestLosslessWaits(t *testing.T) {
-	for _, order := range []Order{OrderNone, OrderLive, OrderAdvance} {
+	for _, order := range []Order{OrderNone, OrderLive, OrderGiven} {
 		g := &gate{open: make(chan struct{})}
 		k := NewKeyLog(NewOutput(g, Options{Buffer: 1, Lossless: true, Order: order}))
 		const workers, each = 8, 4000
@@ -161,59 +160,26 @@ func TestFailureIsStickyAndNeverBlocks(t *testing.T) {
 	}
 }
 
-// TestOrderAdvance puts flows into an output from several goroutines in several ways and always
-// gets one and the same file.
-func TestOrderAdvance(t *testing.T) {
-	const flows, each = 20, 300
-	var want bytes.Buffer
-	for i := range each {
-		for f := range flows {
-			fmt.Fprintf(&want, "%d %d\n", i, f)
-		}
-	}
-	for workers := 1; workers <= 4; workers++ {
-		var out lockedBuffer
-		k := NewKeyLog(NewOutput(&out, Options{Order: OrderAdvance, Lossless: true}))
-		for base := 0; base < each; base += 50 {
-			var wg sync.WaitGroup
-			for w := range workers {
-				wg.Go(func() {
-					for f := w; f < flows; f += workers {
-						for i := base; i < base+50; i++ {
-							k.Event(secrets(uint64(f), epoch.Add(time.Duration(i)*time.Second), fmt.Sprintf("%d %d\n", i, f)))
-						}
-					}
-				})
-			}
-			wg.Wait()
-			k.Advance(epoch.Add(time.Duration(base+50) * time.Second))
-		}
-		if err := k.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if out.String() != want.String() {
-			t.Errorf("%d workers: output differs", workers)
-		}
-	}
-}
-
-func TestOrderAdvanceHoldsUntilTheMark(t *testing.T) {
+// TestOrderGiven gives the records of many flows and gets them in that order, whatever their times.
+func TestOrderGiven(t *testing.T) {
 	var out lockedBuffer
-	k := NewKeyLog(NewOutput(&out, Options{Order: OrderAdvance, Lossless: true}))
-	k.Event(secrets(1, epoch.Add(2), "2\n"))
-	k.Event(secrets(2, epoch.Add(1), "1\n"))
-	k.Event(secrets(3, epoch.Add(3), "3\n"))
-	k.Advance(epoch.Add(3))
-	k.Advance(epoch) // never goes back
+	var want bytes.Buffer
+	k := NewKeyLog(NewOutput(&out, Options{Order: OrderGiven, Lossless: true}))
+	for i := range 20000 {
+		line := fmt.Sprintf("%d\n", i)
+		want.WriteString(line)
+		k.Event(secrets(uint64(i*7%20), epoch.Add(time.Duration(i*31%100)*time.Second), line))
+	}
 	if err := k.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if got := out.String(); got != "1\n2\n" {
-		t.Errorf("after Advance: %q", got)
+	if out.String() != want.String() {
+		t.Error("after Flush: output differs")
 	}
+	k.Event(secrets(1, epoch, "last\n"))
 	k.Close()
-	if got := out.String(); got != "1\n2\n3\n" {
-		t.Errorf("after Close: %q", got)
+	if out.String() != want.String()+"last\n" {
+		t.Error("after Close: output differs")
 	}
 }
 
@@ -236,9 +202,9 @@ func TestOrderLiveSortsWhatComesTogether(t *testing.T) {
 
 func TestQueueBoundsHeldRecords(t *testing.T) {
 	var out lockedBuffer
-	k := NewKeyLog(NewOutput(&out, Options{Order: OrderAdvance, Lossless: true, Buffer: 1}))
+	k := NewKeyLog(NewOutput(&out, Options{Order: OrderLive, Lossless: true, Buffer: 1, FlushEvery: time.Second}))
 	line := string(bytes.Repeat([]byte{'x'}, 1000))
-	for i := range uint64(20000) { // far more than the buffer, and no Advance
+	for i := range uint64(20000) { // far more than the buffer
 		k.Event(secrets(i, epoch.Add(time.Duration(i)), line))
 	}
 	if n := int(k.q.made.Load()); n > k.q.limit {
@@ -296,13 +262,16 @@ func TestPutAllocatesNothing(t *testing.T) {
 	}
 }
 
-func TestFrame(t *testing.T) {
-	buf := binary.LittleEndian.AppendUint32(nil, 3)
-	buf = append(buf, make([]byte, frameLen-4)...)
-	buf = append(buf, "abc"...)
-	r, next := frame(buf, 0)
-	if string(r.data) != "abc" || next != len(buf) || cap(r.data) != 3 {
-		t.Errorf("frame: %q, next %d", r.data, next)
+// TestRecordsOfAChunk has records of all sizes, none too.
+func TestRecordsOfAChunk(t *testing.T) {
+	var ch chunk
+	for i, text := range []string{"", "abc", "", "d"} {
+		ch.buf = append(ch.buf, text...)
+		ch.frames = append(ch.frames, frame{int64(i), 2, 3, uint32(len(ch.buf))})
+		r := ch.record(i)
+		if string(r.data) != text || r.time != int64(i) || r.flow != 2 || r.tag != 3 {
+			t.Errorf("record %d: %+v", i, r)
+		}
 	}
 }
 

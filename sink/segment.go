@@ -56,6 +56,7 @@ type conversation struct {
 	buf     [blockHead + maxHeaders]byte
 	n       int // length of the headers in buf, from blockHead
 	end     [8]byte
+	options [synOptions]byte
 	comment string // for the next packet
 }
 
@@ -235,18 +236,18 @@ func appendEther(b []byte, c *conversation, side handshake.Side) []byte {
 	return append(b, 0x86, 0xdd)
 }
 
-// appendIP4 appends an IPv4 header (RFC 791, Section 3.1): no fragments, TTL 64, TCP.
+// appendIP4 appends an IPv4 header (RFC 791, Section 3.1): no fragments, TTL 64, TCP. Its checksum is
+// the pseudo-header's, which has addresses and protocol, and the rest.
 func appendIP4(b []byte, c *conversation, side handshake.Side, n int) []byte {
-	at := len(b)
 	c.ipid[side]++
+	total, id := uint16(ip4Len+n), c.ipid[side]
 	b = append(b, 0x45, 0)
-	b = binary.BigEndian.AppendUint16(b, uint16(ip4Len+n))
-	b = binary.BigEndian.AppendUint16(b, c.ipid[side])
-	b = append(b, 0x40, 0, 64, 6, 0, 0)
+	b = binary.BigEndian.AppendUint16(b, total)
+	b = binary.BigEndian.AppendUint16(b, id)
+	b = append(b, 0x40, 0, 64, 6)
+	b = binary.BigEndian.AppendUint16(b, fold(c.pseudo+0x4500+uint64(total)+uint64(id)+0x4000+64<<8))
 	src, dst := c.addr[side].As4(), c.addr[side.Opposite()].As4()
-	b = append(append(b, src[:]...), dst[:]...)
-	binary.BigEndian.PutUint16(b[at+10:], fold(checksum(b[at:], 0)))
-	return b
+	return append(append(b, src[:]...), dst[:]...)
 }
 
 // appendIP6 appends an IPv6 header (RFC 8200, Section 3).
@@ -260,44 +261,60 @@ func appendIP6(b []byte, c *conversation, side handshake.Side, n int) []byte {
 
 // appendTCP appends a TCP header (RFC 9293, Section 3.1) with the checksum over payload.
 func appendTCP(b []byte, c *conversation, side handshake.Side, flags byte, payload []byte) []byte {
-	at, peer := len(b), side.Opposite()
-	n := tcpLen
+	const window = 0xffff
+	peer := side.Opposite()
+	var options []byte
 	if flags&flagSYN != 0 {
-		n += synOptions
+		options = append(c.options[:0], 2, 4, byte(c.mss>>8), byte(c.mss), 1, 3, 3, windowScale)
 	}
-	b = binary.BigEndian.AppendUint16(b, c.port[side])
-	b = binary.BigEndian.AppendUint16(b, c.port[peer])
-	b = binary.BigEndian.AppendUint32(b, c.next[side])
-	ack := c.next[peer]
+	n := tcpLen + len(options)
+	seq, ack := c.next[side], c.next[peer]
 	if flags&flagACK == 0 {
 		ack = 0
 	}
+	offset := uint16(n/4)<<12 | uint16(flags)
+	sum := c.pseudo + uint64(n+len(payload)) + uint64(c.port[side]) + uint64(c.port[peer]) +
+		uint64(seq) + uint64(ack) + uint64(offset) + window
+	sum = checksum(payload, checksum(options, sum))
+	b = binary.BigEndian.AppendUint16(b, c.port[side])
+	b = binary.BigEndian.AppendUint16(b, c.port[peer])
+	b = binary.BigEndian.AppendUint32(b, seq)
 	b = binary.BigEndian.AppendUint32(b, ack)
-	b = append(b, byte(n/4)<<4, flags, 0xff, 0xff, 0, 0, 0, 0)
-	if flags&flagSYN != 0 {
-		b = append(b, 2, 4, byte(c.mss>>8), byte(c.mss), 1, 3, 3, windowScale)
-	}
-	sum := checksum(b[at:], c.pseudo+uint64(n+len(payload)))
-	binary.BigEndian.PutUint16(b[at+16:], fold(checksum(payload, sum)))
-	return b
+	b = binary.BigEndian.AppendUint16(b, offset)
+	b = binary.BigEndian.AppendUint16(b, window)
+	b = binary.BigEndian.AppendUint16(b, fold(sum))
+	return append(append(b, 0, 0), options...)
 }
 
 // checksum adds b, whose offset in its packet is even, to an Internet checksum in progress
-// (RFC 1071): the sum of 16-bit words, here kept in 64 bits with the carry brought round.
+// (RFC 1071): the sum of 16-bit words, here kept in 64 bits with the carry brought round. The words
+// are added up in the machine's order, as which their sum comes out too (Section 2B).
 func checksum(b []byte, sum uint64) uint64 {
+	sum = bits.ReverseBytes64(sum)
 	var carry uint64
-	for len(b) >= 8 {
-		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b), 0)
+	for ; len(b) >= 64; b = b[64:] {
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b), 0)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[8:]), carry)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[16:]), carry)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[24:]), carry)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[32:]), carry)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[40:]), carry)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[48:]), carry)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[56:]), carry)
+		sum, carry = bits.Add64(sum, 0, carry)
 		sum += carry
-		b = b[8:]
 	}
-	if len(b) == 0 {
-		return sum
+	for ; len(b) >= 8; b = b[8:] {
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b), 0)
+		sum += carry
 	}
-	var rest [8]byte
-	copy(rest[:], b)
-	sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(rest[:]), 0)
-	return sum + carry
+	if len(b) > 0 {
+		var rest [8]byte
+		copy(rest[:], b)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(rest[:]), 0)
+		sum += carry
+	}
+	return bits.ReverseBytes64(sum)
 }
 
 // fold ends a checksum.

@@ -5,7 +5,6 @@ package sink
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/sightglass/sightglass/session"
 )
@@ -18,20 +17,13 @@ type Sink interface {
 	Name() string
 	// Dropped counts the records that were not written: the consumer was too slow, or failed.
 	Dropped() uint64
-	// Flush returns when everything taken so far is visible to readers of the output, but for what
-	// OrderAdvance holds back.
+	// Flush returns when everything taken so far is visible to readers of the output.
 	Flush() error
 	// Close flushes, completes and closes the output. It returns the first error of the output.
 	Close() error
 }
 
-// An Advancer is a sink that orders records of different flows by time.
-type Advancer interface {
-	// Advance promises that no event earlier than t is still to come, on any flow.
-	Advance(t time.Time)
-}
-
-// Fan hands each event to every one of its sinks, in order. It implements Sink and Advancer.
+// Fan hands each event to every one of its sinks, in order. It implements Sink.
 type Fan struct {
 	sinks []Sink
 }
@@ -49,15 +41,6 @@ func (f *Fan) Name() string { return "fan" }
 func (f *Fan) Event(e *session.Event) {
 	for _, s := range f.sinks {
 		s.Event(e)
-	}
-}
-
-// Advance tells every sink that orders records of t.
-func (f *Fan) Advance(t time.Time) {
-	for _, s := range f.sinks {
-		if a, ok := s.(Advancer); ok {
-			a.Advance(t)
-		}
 	}
 }
 
@@ -103,6 +86,3 @@ func (b *base) Flush() error { return b.q.flush() }
 
 // Close flushes, completes and closes the output.
 func (b *base) Close() error { return b.q.close() }
-
-// Advance promises that no event earlier than t is still to come.
-func (b *base) Advance(t time.Time) { b.q.advance(t) }

@@ -193,8 +193,9 @@ func (c *streamsConsumer) shut(k streamKey) error {
 	return f.f.Close()
 }
 
-// flush has nothing to do: files are written without a buffer.
-func (c *streamsConsumer) flush() error { return nil }
+// settle and flush have nothing to do: files are written without a buffer.
+func (c *streamsConsumer) settle() error { return nil }
+func (c *streamsConsumer) flush() error  { return nil }
 
 func (c *streamsConsumer) close() error {
 	var errs []error

@@ -253,10 +253,9 @@ func TestRotatedHARIsValid(t *testing.T) {
 
 func TestFan(t *testing.T) {
 	var a, b lockedBuffer
-	fan := NewFan(NewKeyLog(NewOutput(&a, Options{})), NewKeyLog(NewOutput(&b, Options{Order: OrderAdvance})),
+	fan := NewFan(NewKeyLog(NewOutput(&a, Options{})), NewKeyLog(NewOutput(&b, Options{Order: OrderGiven})),
 		NewKeyLog(NewOutput(&failing{}, Options{})))
 	fan.Event(secrets(1, epoch, "x\n"))
-	fan.Advance(epoch.Add(1))
 	if err := fan.Flush(); err == nil || !strings.Contains(err.Error(), "keylog: output -: disk full") {
 		t.Errorf("Flush: %v", err)
 	}

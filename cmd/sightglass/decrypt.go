@@ -15,7 +15,6 @@ import (
 	"github.com/sightglass/sightglass/capture"
 	"github.com/sightglass/sightglass/internal/config"
 	"github.com/sightglass/sightglass/rsakex"
-	"github.com/sightglass/sightglass/session"
 	"github.com/sightglass/sightglass/sink"
 )
 
@@ -111,7 +110,7 @@ func (d *decryptFlags) run(ctx context.Context, e *env, s *config.Settings, file
 		return err
 	}
 	keys, flows := &keyCheck{e: e, ring: engine.ring}, &list{w: e.stdout}
-	handler := handlers{keys, d.selection.handler(advancing(fan))}
+	handler := handlers{keys, d.selection.handler(fan)}
 	if d.list {
 		handler = append(handler, d.selection.handler(flows))
 	}
@@ -194,26 +193,6 @@ func writeStats(w io.Writer, stats *capture.Stats) {
 	}
 	if stats.Secrets > 0 {
 		fmt.Fprintf(w, "             %d secrets in the files\n", stats.Secrets)
-	}
-}
-
-// advancing tells the sinks that order records how far time has come. Events of a capture come in the
-// order of its packets.
-func advancing(fan *sink.Fan) session.Handler { return &advancer{fan: fan} }
-
-type advancer struct {
-	fan *sink.Fan
-	n   int
-}
-
-// advanceEvery is how many events pass between two words to the sinks.
-const advanceEvery = 64
-
-// Event implements session.Handler.
-func (a *advancer) Event(e *session.Event) {
-	a.fan.Event(e)
-	if a.n++; a.n%advanceEvery == 0 {
-		a.fan.Advance(e.Time)
 	}
 }
 

@@ -37,7 +37,7 @@ func liveOptions(o *config.Output) sink.Options {
 
 // captureOptions suit files: the reader waits for its outputs.
 func captureOptions() sink.Options {
-	return sink.Options{Lossless: true, Order: sink.OrderAdvance}
+	return sink.Options{Lossless: true, Order: sink.OrderGiven}
 }
 
 // openOutputs opens what the settings name for every way in.
