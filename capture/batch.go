@@ -3,17 +3,17 @@
 package capture
 
 import (
+	"slices"
 	"sync/atomic"
 
-	"github.com/sightglass/sightglass/capture/pcapng"
 	"github.com/sightglass/sightglass/capture/reassembly"
 )
 
 // What is under way at once. The number of batches must not depend on the number of workers: what
 // one batch left decides about a later one.
 const (
-	numBatches = 12
-	batchBytes = 384 << 10
+	numBatches = 8
+	batchBytes = 128 << 10
 	batchItems = 1024
 	// batchEvents bounds the events of one batch, in bytes, before they are merged.
 	batchEvents = 2 << 20
@@ -78,10 +78,17 @@ type part struct {
 
 func newBatch(workers int) *batch {
 	return &batch{
-		buf:   make([]byte, max(batchBytes, pcapng.MinBuffer)),
-		items: make([]item, 0, batchItems+2*workers),
+		buf:   make([]byte, batchBytes),
 		parts: make([]part, workers),
 	}
+}
+
+// room returns n bytes for packets.
+func (b *batch) room(n int) []byte {
+	if n > len(b.buf) {
+		b.buf = make([]byte, n)
+	}
+	return b.buf[:n]
 }
 
 // reset makes the batch empty.
@@ -97,10 +104,20 @@ func (b *batch) reset() {
 	}
 }
 
-// add appends an item for a worker.
-func (b *batch) add(worker int) *item {
+// next returns the item that add appends, to be filled in.
+func (b *batch) next() *item {
+	n := len(b.items)
+	if n == cap(b.items) {
+		b.items = slices.Grow(b.items, 1)
+	}
+	return &b.items[:n+1][n]
+}
+
+// add appends the item for a worker.
+func (b *batch) add(worker int) {
 	i := int32(len(b.items))
-	b.items = append(b.items, item{next: -1})
+	b.items = b.items[:i+1]
+	b.items[i].next = -1
 	p := &b.parts[worker]
 	if p.tail < 0 {
 		p.head = i
@@ -108,7 +125,6 @@ func (b *batch) add(worker int) *item {
 		b.items[p.tail].next = i
 	}
 	p.tail = i
-	return &b.items[i]
 }
 
 // maxKept is how much memory for events a part keeps for the next batch, in bytes.

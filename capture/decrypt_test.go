@@ -3,6 +3,7 @@
 package capture
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,30 @@ func TestDecrypt(t *testing.T) {
 		if stats.Packets != uint64(len(w.out)) || stats.Connections != 1 || stats.Flows != 1 || stats.Expired != 0 {
 			t.Errorf("%+v", stats)
 		}
+	}
+}
+
+// TestLargestPackets has packets as large as they may be stand between those of a flow.
+func TestLargestPackets(t *testing.T) {
+	w := newWire("10.0.0.1:40000", "10.0.0.2:443").play(talk(forgeOptions(suiteGCM), 400_000))
+	var b bytes.Buffer
+	out := newPcapWriter(&b, linkRaw)
+	large := 0
+	for i := range w.out {
+		out.packets(w.out[i : i+1])
+		if i%20 == 0 {
+			out.write(w.out[i].time, make([]byte, pcapng.MaxPacket-i))
+			large++
+		}
+	}
+	out.w.Flush()
+	path := filepath.Join(t.TempDir(), "large.pcap")
+	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, stats := decrypt(t, Options{}, path)
+	if s.said(1, handshake.Server) != string(numbered(400_000)) || stats.Packets != uint64(len(w.out)+large) {
+		t.Errorf("%d bytes, %d packets", len(s.said(1, handshake.Server)), stats.Packets)
 	}
 }
 

@@ -10,11 +10,13 @@ import (
 
 	"github.com/sightglass/sightglass/capture/decap"
 	"github.com/sightglass/sightglass/capture/pcapng"
-	"github.com/sightglass/sightglass/capture/reassembly"
 )
 
 // tickEvery is how often, in nanoseconds of capture time, the flows learn that time has gone on.
 const tickEvery = 100e6
+
+// minFill is the least that is read at once, in bytes.
+const minFill = 64 << 10
 
 // feeder reads packets into batches and deals their segments out.
 type feeder struct {
@@ -32,7 +34,6 @@ type feeder struct {
 
 	dec      decap.Decoder
 	seg      decap.Segment
-	key      flowKey
 	n        uint64
 	clock    clock
 	nextTick int64
@@ -59,7 +60,8 @@ func (f *feeder) run(ctx context.Context) {
 	}
 	b := f.take()
 	for i := range f.workers {
-		*b.add(i) = item{kind: itemFinish, n: f.n + 1, time: f.clock.now, clock: f.clock.now, next: -1}
+		*b.next() = item{kind: itemFinish, n: f.n + 1, time: f.clock.now, clock: f.clock.now}
+		b.add(i)
 	}
 	f.give(b)
 }
@@ -147,9 +149,13 @@ func (f *feeder) give(b *batch) {
 // fill reads packets into a batch until its buffer or its items are used up.
 func (f *feeder) fill(b *batch, in *pcapng.Input, whole bool) error {
 	// Where packets are small the items end before the buffer does, and what is left over has to be
-	// moved: read about as much as will be used.
-	size := min(max(f.used+f.used/4, in.Left(), pcapng.MinBuffer), len(b.buf))
-	in.Fill(b.buf[:size], whole)
+	// moved: read about as much as will be used. What was too little for any packet is followed by
+	// enough for one of any size.
+	size := min(f.used+f.used/4, batchBytes)
+	if f.used == 0 {
+		size = pcapng.MinBuffer
+	}
+	in.Fill(b.room(max(size, minFill, in.Left())), whole)
 	start := in.Offset()
 	var p pcapng.Packet
 	for len(b.items) < batchItems {
@@ -163,8 +169,8 @@ func (f *feeder) fill(b *batch, in *pcapng.Input, whole bool) error {
 		f.packet(b, &p)
 	}
 	f.used = int(in.Offset() - start)
-	if len(b.items) < batchItems {
-		f.used = len(b.buf)
+	if len(b.items) < batchItems && f.used > 0 {
+		f.used = batchBytes
 	}
 	return nil
 }
@@ -186,17 +192,18 @@ func (f *feeder) packet(b *batch, p *pcapng.Packet) {
 	if f.clock.now >= f.nextTick || f.nextTick-f.clock.now > tickEvery {
 		f.tick(b)
 	}
-	dir := f.key.set(&f.seg)
-	if !f.sel.endpoints(&f.key) {
+	it := b.next()
+	dir := it.key.set(&f.seg)
+	if !f.sel.endpoints(&it.key) {
 		f.stats.Excluded++
 		return
 	}
-	it := b.add(int(f.key.hash(f.seed) % uint64(len(f.workers))))
-	it.n, it.time, it.clock, it.key, it.dir = f.n, at, f.clock.now, f.key, uint8(dir)
+	it.kind, it.n, it.time, it.clock, it.dir = itemPacket, f.n, at, f.clock.now, uint8(dir)
 	it.iface, it.vlan = p.Interface, f.seg.VLAN
-	it.seg = reassembly.Segment{
-		Seq: f.seg.Seq, Ack: f.seg.Ack, Flags: f.seg.Flags, Data: f.seg.Payload, Missing: f.seg.Missing,
-	}
+	// Field by field: a copy of what was just put together would wait for the processor to write it.
+	s := &it.seg
+	s.Seq, s.Ack, s.Flags, s.Data, s.Missing = f.seg.Seq, f.seg.Ack, f.seg.Flags, f.seg.Payload, f.seg.Missing
+	b.add(int(it.key.hash(f.seed) % uint64(len(f.workers))))
 }
 
 func (f *feeder) tick(b *batch) {
@@ -206,8 +213,8 @@ func (f *feeder) tick(b *batch) {
 		return
 	}
 	for i := range f.workers {
-		it := b.add(i)
-		it.kind, it.n, it.time, it.clock = itemTick, f.n, f.clock.now, f.clock.now
+		*b.next() = item{kind: itemTick, n: f.n, time: f.clock.now, clock: f.clock.now}
+		b.add(i)
 	}
 }
 

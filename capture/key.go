@@ -3,8 +3,6 @@
 package capture
 
 import (
-	"bytes"
-	"encoding/binary"
 	"math/bits"
 	"net/netip"
 
@@ -20,7 +18,7 @@ type flowKey struct {
 // set makes k the key of a segment and returns its direction: 0 from the first endpoint, 1 from the
 // second.
 func (k *flowKey) set(s *decap.Segment) int {
-	order := bytes.Compare(s.Src[:], s.Dst[:])
+	order := s.Src.Compare(s.Dst)
 	if order < 0 || order == 0 && s.SrcPort <= s.DstPort {
 		k.addr[0], k.addr[1], k.port[0], k.port[1] = s.Src, s.Dst, s.SrcPort, s.DstPort
 		return 0
@@ -38,7 +36,7 @@ func (k *flowKey) endpoint(i int) netip.AddrPort {
 func (k *flowKey) hash(seed uint64) uint64 {
 	h := seed
 	for i := range k.addr {
-		h = mix(h^binary.LittleEndian.Uint64(k.addr[i][:]), binary.LittleEndian.Uint64(k.addr[i][8:])^0x9e3779b97f4a7c15)
+		h = mix(h^k.addr[i].High, k.addr[i].Low^0x9e3779b97f4a7c15)
 	}
 	return mix(h^uint64(k.port[0])<<16^uint64(k.port[1]), 0xbf58476d1ce4e5b9)
 }

@@ -62,10 +62,30 @@ type recorder struct {
 	batch *batch
 	part  *part
 	full  func() // is called when too much was recorded
+	share int    // how much data a part has room for at first
 }
 
-// Event records an event. Data is copied, as the session reuses it; what else of the flow may have
-// changed is copied with all events but the frequent ones.
+// room lends what follows the part's data.
+func (r *recorder) room(n int) []byte {
+	p := r.part
+	if need := len(p.data) + n; cap(p.data) < need {
+		p.data = append(make([]byte, 0, max(r.share, need+need/2)), p.data...)
+	}
+	return p.data[len(p.data) : len(p.data) : len(p.data)+n]
+}
+
+// keep puts b behind the part's data, where it stands already if it is in the room that was lent.
+func (p *part) keep(b []byte) {
+	n := len(p.data)
+	if len(b) > 0 && n < cap(p.data) && &b[0] == &p.data[:n+1][n] {
+		p.data = p.data[:n+len(b)]
+		return
+	}
+	p.data = append(p.data, b...)
+}
+
+// Event records an event. Data that is not in the room lent is copied, as the session reuses it; what
+// else of the flow may have changed is copied with all events but the frequent ones.
 func (r *recorder) Event(e *session.Event) {
 	p := r.part
 	rec := record{
@@ -78,7 +98,7 @@ func (r *recorder) Event(e *session.Event) {
 		rec.time = r.t.time() // the flow's Start was before its first bytes
 	}
 	size := recordSize + len(e.Data)
-	p.data = append(p.data, e.Data...)
+	p.keep(e.Data)
 	rec.to = len(p.data)
 	switch e.Kind {
 	case session.KindData, session.KindGap, session.KindSecrets:

@@ -36,6 +36,7 @@ type tracker struct {
 	bounds   Bounds
 	idle     int64 // nanoseconds
 	flows    map[flowKey]*flow
+	latest   *flow          // that was found; nil: none
 	lists    [numLists]flow // sentinels: next is the longest idle
 	waiting  flow           // sentinel of the flows for which time goes on
 	due      []*flow        // scratch
@@ -79,7 +80,7 @@ func (t *tracker) fed(f *flow) {
 // packet takes one segment.
 func (t *tracker) packet(it *item) {
 	t.n, t.sub, t.at, t.now = it.n, afterTicks, it.time, it.clock
-	f := t.flows[it.key]
+	f := t.find(&it.key)
 	if f != nil {
 		switch f.belongs(int(it.dir), &it.seg) {
 		case reassembly.Ignore:
@@ -98,6 +99,14 @@ func (t *tracker) packet(it *item) {
 		return
 	}
 	t.feed(f, it)
+}
+
+// find returns the flow of that key, most often the last packet's; nil if there is none.
+func (t *tracker) find(key *flowKey) *flow {
+	if t.latest == nil || t.latest.key != *key {
+		t.latest = t.flows[*key]
+	}
+	return t.latest
 }
 
 // belongs says whether a segment is of this flow.
@@ -209,6 +218,9 @@ func (t *tracker) remove(f *flow) {
 	f.unlink()
 	f.setWaiting(false, &t.waiting)
 	delete(t.flows, f.key)
+	if t.latest == f {
+		t.latest = nil
+	}
 }
 
 // afterTicks orders the events of a packet behind those of the tick before it.

@@ -74,7 +74,7 @@ func (k *tracked) give(ps ...packet) {
 		k.n++
 		k.clock += 1000
 		seg := decap.Segment{
-			Src: p.src.Addr().As16(), Dst: p.dst.Addr().As16(), SrcPort: p.src.Port(), DstPort: p.dst.Port(),
+			Src: decap.AddrFrom16(p.src.Addr().As16()), Dst: decap.AddrFrom16(p.dst.Addr().As16()), SrcPort: p.src.Port(), DstPort: p.dst.Port(),
 		}
 		it := item{n: k.n, time: k.clock, clock: k.clock}
 		it.dir = uint8(it.key.set(&seg))
@@ -233,7 +233,7 @@ func TestClock(t *testing.T) {
 }
 
 func TestKeyOfBothDirections(t *testing.T) {
-	a := decap.Segment{Src: decap.Addr{15: 1}, Dst: decap.Addr{15: 2}, SrcPort: 9, DstPort: 3}
+	a := decap.Segment{Src: decap.Addr{Low: 1}, Dst: decap.Addr{Low: 2}, SrcPort: 9, DstPort: 3}
 	b := decap.Segment{Src: a.Dst, Dst: a.Src, SrcPort: a.DstPort, DstPort: a.SrcPort}
 	self := decap.Segment{SrcPort: 9, DstPort: 3}
 	back := decap.Segment{SrcPort: 3, DstPort: 9}

@@ -15,7 +15,8 @@ type worker struct {
 func newWorker(id int, o *Options, bounds Bounds, g *gate) *worker {
 	w := &worker{id: id, gate: g, in: make(chan *batch, numBatches)}
 	cfg := *o.Session
-	cfg.Handler = &w.rec
+	cfg.Handler, cfg.Room = &w.rec, w.rec.room
+	w.rec.share = (2*batchBytes + 64<<10) / o.workers()
 	w.t = newTracker(&cfg, bounds)
 	w.t.refs = true
 	w.rec.t = w.t

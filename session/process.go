@@ -3,6 +3,7 @@
 package session
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -70,17 +71,29 @@ func (s *Session) protected(d *direction, at uint64, rec []byte) {
 	if d.side == handshake.Server && s.flight.held && at >= s.flight.at && s.flight.before == nil {
 		s.flight.before = d.opener.Clone()
 	}
+	if s.cfg.Room != nil && s.neg == nil {
+		s.protectedInto(d, s.cfg.Room(len(rec)), rec, true)
+		return
+	}
 	buf := scratch.Get().(*[]byte)
 	defer scratch.Put(buf)
-	typ, plaintext, err := s.open(d, (*buf)[:0], rec)
+	s.protectedInto(d, (*buf)[:0], rec, false)
+}
+
+// protectedInto is protected with room for the plaintext.
+func (s *Session) protectedInto(d *direction, buf, rec []byte, lent bool) {
+	typ, plaintext, err := s.open(d, buf, rec)
 	if err != nil {
-		typ, plaintext, err = s.openAnyway(d, (*buf)[:0], rec, err)
+		typ, plaintext, err = s.openAnyway(d, buf, rec, err)
 	}
 	if err != nil {
 		s.openFailed(d, err)
 		return
 	}
 	s.flow.Records[d.side]++
+	if lent && typ != handshake.ContentApplicationData {
+		plaintext = bytes.Clone(plaintext) // other events may come before all of it is read
+	}
 	s.content(d, typ, plaintext)
 }
 

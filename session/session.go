@@ -36,6 +36,10 @@ type Config struct {
 	// KeyLogGrows says that a secret which is not in KeyLog yet may still come: a flow waits for it.
 	KeyLogGrows bool
 
+	// Room, if set, lends n bytes for the plaintext of one record, so that a Handler that keeps it
+	// need not copy it. Those of a KindData event that are the last lent are the Handler's from then
+	// on; others may be lent again.
+	Room func(n int) []byte
 	// BeforeResume, if set, is called before a session is looked up in Store. A feed that reads
 	// several flows at once waits in it for those whose bytes came earlier.
 	BeforeResume func()

@@ -162,7 +162,11 @@ func newQueue(opt Options, c consumer) *queue {
 	for opt.Order != OrderGiven && n < runtime.GOMAXPROCS(0)*2 && n < maxShards {
 		n *= 2
 	}
-	limit := max(opt.Buffer/chunkCost, 4*n+2*sweepChunks)
+	least := 4 * n
+	if opt.Order == OrderLive {
+		least += 2 * sweepChunks // for what the heap holds
+	}
+	limit := max(opt.Buffer/chunkCost, least)
 	q := &queue{
 		opt: opt, c: c, limit: limit,
 		shards: make([]shard, n),

@@ -128,7 +128,7 @@ func (c *streamsConsumer) record(r record) error {
 		return c.gap(r.data)
 	}
 	n := int(r.tag / streamName)
-	f, err := c.file(streamKey{r.flow, r.tag & streamSide}, string(r.data[:n]), r.tag&streamFirst != 0)
+	f, err := c.file(streamKey{r.flow, r.tag & streamSide}, r.data[:n], r.tag&streamFirst != 0)
 	if err == nil {
 		_, err = f.Write(r.data[n:])
 	}
@@ -151,7 +151,7 @@ func (c *streamsConsumer) gap(line []byte) error {
 }
 
 // file returns the open file of a direction, which it opens, and for its first record empties.
-func (c *streamsConsumer) file(k streamKey, name string, first bool) (*os.File, error) {
+func (c *streamsConsumer) file(k streamKey, name []byte, first bool) (*os.File, error) {
 	c.clock++
 	if f := c.files[k]; f != nil {
 		f.used = c.clock
@@ -166,7 +166,7 @@ func (c *streamsConsumer) file(k streamKey, name string, first bool) (*os.File, 
 	if first {
 		flags |= os.O_TRUNC
 	}
-	f, err := c.root.OpenFile(name, flags, 0o600)
+	f, err := c.root.OpenFile(string(name), flags, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -2,13 +2,36 @@
 
 package decap
 
-import "net/netip"
+import (
+	"cmp"
+	"encoding/binary"
+	"net/netip"
+)
 
-// Addr is an IPv6 address, or an IPv4 address in its IPv4-mapped form (RFC 4291, Section 2.5.5.2).
-type Addr [16]byte
+// Addr is an IPv6 address, or an IPv4 address in its IPv4-mapped form (RFC 4291, Section 2.5.5.2), as two
+// words in the order of its bytes, which a processor keeps in registers.
+type Addr struct{ High, Low uint64 }
+
+// AddrFrom16 returns the address of 16 bytes.
+func AddrFrom16(b [16]byte) Addr {
+	return Addr{binary.BigEndian.Uint64(b[:]), binary.BigEndian.Uint64(b[8:])}
+}
 
 // Netip returns the address.
-func (a Addr) Netip() netip.Addr { return netip.AddrFrom16(a).Unmap() }
+func (a Addr) Netip() netip.Addr {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:], a.High)
+	binary.BigEndian.PutUint64(b[8:], a.Low)
+	return netip.AddrFrom16(b).Unmap()
+}
+
+// Compare orders addresses as their bytes.
+func (a Addr) Compare(b Addr) int {
+	if c := cmp.Compare(a.High, b.High); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.Low, b.Low)
+}
 
 // Flags are the flags of a TCP segment (RFC 9293, Section 3.1).
 type Flags uint8

@@ -151,9 +151,9 @@ func encapsulations(t testing.TB) map[string]wrapped {
 // expected is the segment of a wrapped packet.
 func expected(w wrapped) Segment {
 	s := want
-	s.Src, s.Dst = netip.MustParseAddr("192.0.2.1").As16(), netip.MustParseAddr("198.51.100.2").As16()
+	s.Src, s.Dst = addr("192.0.2.1"), addr("198.51.100.2")
 	if w.v6 {
-		s.Src, s.Dst = netip.MustParseAddr("2001:db8::1").As16(), netip.MustParseAddr("2001:db8::2").As16()
+		s.Src, s.Dst = addr("2001:db8::1"), addr("2001:db8::2")
 	}
 	s.VLAN = w.vlan
 	return s
@@ -301,4 +301,21 @@ func FuzzDecode(f *testing.F) {
 			t.Fatal("the payload is not in the packet")
 		}
 	})
+}
+
+func addr(text string) Addr { return AddrFrom16(netip.MustParseAddr(text).As16()) }
+
+// TestAddr has addresses keep what they were, and their order.
+func TestAddr(t *testing.T) {
+	for i, texts := range [][2]string{
+		{"192.0.2.1", "192.0.2.2"}, {"192.0.2.1", "2001:db8::"}, {"2001:db8::1", "2001:db8::2"}, {"2001:db8::ffff", "2001:db9::"},
+	} {
+		a, b := addr(texts[0]), addr(texts[1])
+		if a.Netip().String() != texts[0] || b.Netip().String() != texts[1] {
+			t.Errorf("%d: %v, %v", i, a.Netip(), b.Netip())
+		}
+		if a.Compare(b) >= 0 || b.Compare(a) <= 0 || a.Compare(a) != 0 {
+			t.Errorf("%d: in the wrong order", i)
+		}
+	}
 }

@@ -88,7 +88,7 @@ func (d *Decoder) ipv4(s *state) Result {
 	if head > 20 && s.pull(head-20) == nil {
 		return Truncated
 	}
-	s.src, s.dst = mapped(h[12:16]), mapped(h[16:20])
+	s.src, s.dst = mapped(be32(h[12:])), mapped(be32(h[16:]))
 	fragment := be16(h[6:])
 	if fragment&(flagMore|maskOffset) == 0 {
 		return s.protocol(h[9])
@@ -97,11 +97,7 @@ func (d *Decoder) ipv4(s *state) Result {
 	return d.reassemble(s, key, int(fragment&maskOffset)*8, fragment&flagMore != 0)
 }
 
-func mapped(b []byte) Addr {
-	a := Addr{10: 0xff, 11: 0xff}
-	copy(a[12:], b)
-	return a
-}
+func mapped(v4 uint32) Addr { return Addr{Low: 0xffff<<32 | uint64(v4)} }
 
 // ipv6 reads an IPv6 header (RFC 8200, Section 3).
 func (s *state) ipv6() Result {
@@ -113,7 +109,7 @@ func (s *state) ipv6() Result {
 	if n := int(be16(h[4:])); n > 0 {
 		s.limit(n)
 	}
-	s.src, s.dst = Addr(h[8:24]), Addr(h[24:40])
+	s.src, s.dst = AddrFrom16([16]byte(h[8:24])), AddrFrom16([16]byte(h[24:40]))
 	return s.protocol(h[6])
 }
 

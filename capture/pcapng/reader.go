@@ -116,11 +116,11 @@ func (r *Reader) Offset() int64 { return r.base + int64(r.pos) }
 func (r *Reader) Left() int { return len(r.buf) - r.pos }
 
 // Fill moves what is left to the beginning of buf and reads more behind it: at least one byte, or up
-// to the end of buf if whole. The reader uses buf until the next Fill. buf is MinBuffer bytes or more,
-// and holds what is left.
+// to the end of buf if whole. The reader uses buf until the next Fill. buf holds what is left, and is
+// MinBuffer bytes or more if Next found nothing whole in the last one.
 // At the end of the file Fill does nothing; a failure to read is shown by Next, after what was read.
 func (r *Reader) Fill(buf []byte, whole bool) {
-	if len(buf) < max(MinBuffer, r.Left()) {
+	if len(buf) < max(len(r.first), r.Left()) {
 		panic("pcapng: a buffer that is too small")
 	}
 	rest := copy(buf, r.buf[r.pos:])

@@ -35,9 +35,10 @@ func liveOptions(o *config.Output) sink.Options {
 	}
 }
 
-// captureOptions suit files: the reader waits for its outputs.
+// captureOptions suit files: the reader waits for its outputs, soon, as what is in little memory is
+// quickly at hand.
 func captureOptions() sink.Options {
-	return sink.Options{Lossless: true, Order: sink.OrderGiven}
+	return sink.Options{Lossless: true, Order: sink.OrderGiven, Buffer: 512 << 10}
 }
 
 // openOutputs opens what the settings name for every way in.
