@@ -13,7 +13,7 @@ import (
 // one batch left decides about a later one.
 const (
 	numBatches = 8
-	batchBytes = 128 << 10
+	batchBytes = 256 << 10
 	batchItems = 1024
 	// batchEvents bounds the events of one batch, in bytes, before they are merged.
 	batchEvents = 2 << 20

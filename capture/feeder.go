@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/bits"
 	"time"
 
 	"github.com/sightglass/sightglass/capture/decap"
@@ -203,7 +204,8 @@ func (f *feeder) packet(b *batch, p *pcapng.Packet) {
 	// Field by field: a copy of what was just put together would wait for the processor to write it.
 	s := &it.seg
 	s.Seq, s.Ack, s.Flags, s.Data, s.Missing = f.seg.Seq, f.seg.Ack, f.seg.Flags, f.seg.Payload, f.seg.Missing
-	b.add(int(it.key.hash(f.seed) % uint64(len(f.workers))))
+	worker, _ := bits.Mul64(it.key.hash(f.seed), uint64(len(f.workers)))
+	b.add(int(worker))
 }
 
 func (f *feeder) tick(b *batch) {

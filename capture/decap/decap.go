@@ -136,7 +136,8 @@ type state struct {
 // Decode finds the TCP segment in a packet that begins with a header of the given link type. wire
 // is its length on the wire and now its time in nanoseconds. seg is only valid if the result is TCP.
 func (d *Decoder) Decode(link uint16, b []byte, wire int, now int64, seg *Segment) Result {
-	s := state{b: b, wire: max(wire, len(b)), now: now, seg: seg}
+	var s state // not a literal, which would be copied before the processor has written it
+	s.b, s.wire, s.now, s.seg = b, max(wire, len(b)), now, seg
 	seg.VLAN = 0
 	if res := s.link(link); res != TCP {
 		return res
