@@ -4,11 +4,11 @@ package sink
 
 import (
 	"encoding/binary"
-	"math/bits"
 	"net/netip"
 
 	"github.com/sightglass/sightglass/handshake"
 	"github.com/sightglass/sightglass/session"
+	"github.com/sightglass/sightglass/sink/internal/inetsum"
 )
 
 // Sizes and limits of the packets made.
@@ -146,9 +146,9 @@ func newConversation(f *session.Flow, mtu int) *conversation {
 	for _, a := range c.addr {
 		b := a.As16() // the sum of the prefix of a mapped IPv4 address must not count
 		if a.Is4() {
-			sum = checksum(b[12:], sum)
+			sum = inetsum.Add(sum, b[12:])
 		} else {
-			sum = checksum(b[:], sum)
+			sum = inetsum.Add(sum, b[:])
 		}
 	}
 	c.pseudo = sum>>32 + sum&0xffffffff + 6 // so small that adding a length cannot overflow
@@ -245,7 +245,7 @@ func appendIP4(b []byte, c *conversation, side handshake.Side, n int) []byte {
 	b = binary.BigEndian.AppendUint16(b, total)
 	b = binary.BigEndian.AppendUint16(b, id)
 	b = append(b, 0x40, 0, 64, 6)
-	b = binary.BigEndian.AppendUint16(b, fold(c.pseudo+0x4500+uint64(total)+uint64(id)+0x4000+64<<8))
+	b = binary.BigEndian.AppendUint16(b, inetsum.Fold(c.pseudo+0x4500+uint64(total)+uint64(id)+0x4000+64<<8))
 	src, dst := c.addr[side].As4(), c.addr[side.Opposite()].As4()
 	return append(append(b, src[:]...), dst[:]...)
 }
@@ -275,53 +275,13 @@ func appendTCP(b []byte, c *conversation, side handshake.Side, flags byte, paylo
 	offset := uint16(n/4)<<12 | uint16(flags)
 	sum := c.pseudo + uint64(n+len(payload)) + uint64(c.port[side]) + uint64(c.port[peer]) +
 		uint64(seq) + uint64(ack) + uint64(offset) + window
-	sum = checksum(payload, checksum(options, sum))
+	sum = inetsum.Add(inetsum.Add(sum, options), payload)
 	b = binary.BigEndian.AppendUint16(b, c.port[side])
 	b = binary.BigEndian.AppendUint16(b, c.port[peer])
 	b = binary.BigEndian.AppendUint32(b, seq)
 	b = binary.BigEndian.AppendUint32(b, ack)
 	b = binary.BigEndian.AppendUint16(b, offset)
 	b = binary.BigEndian.AppendUint16(b, window)
-	b = binary.BigEndian.AppendUint16(b, fold(sum))
+	b = binary.BigEndian.AppendUint16(b, inetsum.Fold(sum))
 	return append(append(b, 0, 0), options...)
-}
-
-// checksum adds b, whose offset in its packet is even, to an Internet checksum in progress
-// (RFC 1071): the sum of 16-bit words, here kept in 64 bits with the carry brought round. The words
-// are added up in the machine's order, as which their sum comes out too (Section 2B).
-func checksum(b []byte, sum uint64) uint64 {
-	sum = bits.ReverseBytes64(sum)
-	var carry uint64
-	for ; len(b) >= 64; b = b[64:] {
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b), 0)
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[8:]), carry)
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[16:]), carry)
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[24:]), carry)
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[32:]), carry)
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[40:]), carry)
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[48:]), carry)
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[56:]), carry)
-		sum, carry = bits.Add64(sum, 0, carry)
-		sum += carry
-	}
-	for ; len(b) >= 8; b = b[8:] {
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b), 0)
-		sum += carry
-	}
-	if len(b) > 0 {
-		var rest [8]byte
-		copy(rest[:], b)
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(rest[:]), 0)
-		sum += carry
-	}
-	return bits.ReverseBytes64(sum)
-}
-
-// fold ends a checksum.
-func fold(sum uint64) uint16 {
-	sum = sum>>32 + sum&0xffffffff
-	sum = sum>>32 + sum&0xffffffff
-	sum = sum>>16 + sum&0xffff
-	sum = sum>>16 + sum&0xffff
-	return ^uint16(sum)
 }
