@@ -37,6 +37,8 @@ type feeder struct {
 	seg      decap.Segment
 	n        uint64
 	clock    clock
+	first    int64 // time of the earliest packet
+	last     int64 // and of the latest
 	nextTick int64
 	pressure pressure
 	used     int // bytes of the last batch that were used
@@ -58,6 +60,9 @@ func (f *feeder) run(ctx context.Context) {
 		if f.err = f.file(ctx, file); f.err != nil {
 			break
 		}
+	}
+	if f.stats.Packets > 0 {
+		f.stats.First, f.stats.Last = time.Unix(0, f.first), time.Unix(0, f.last)
 	}
 	b := f.take()
 	for i := range f.workers {
@@ -180,7 +185,7 @@ func (f *feeder) fill(b *batch, in *pcapng.Input, whole bool) error {
 func (f *feeder) packet(b *batch, p *pcapng.Packet) {
 	f.n++
 	at := f.clock.at(p.Time)
-	f.stats.count(p, f.clock.now)
+	f.count(p)
 	res := f.dec.Decode(uint16(p.Link), p.Data, p.Length, f.clock.now, &f.seg)
 	f.stats.Results[res]++
 	switch {
@@ -220,16 +225,15 @@ func (f *feeder) tick(b *batch) {
 	}
 }
 
-// count counts a packet, for which the clock shows now: a time that is far off is no beginning or end.
-func (s *Stats) count(p *pcapng.Packet, now int64) {
-	if s.Packets == 0 || now < s.First.UnixNano() {
-		s.First = time.Unix(0, now)
+// count counts a packet, by the time that the clock shows: one that is far off is no beginning or end.
+func (f *feeder) count(p *pcapng.Packet) {
+	now := f.clock.now
+	if f.stats.Packets == 0 {
+		f.first, f.last = now, now
 	}
-	if s.Packets == 0 || now > s.Last.UnixNano() {
-		s.Last = time.Unix(0, now)
-	}
-	s.Packets++
-	s.Bytes += uint64(len(p.Data))
+	f.first, f.last = min(f.first, now), max(f.last, now)
+	f.stats.Packets++
+	f.stats.Bytes += uint64(len(p.Data))
 }
 
 func (s *Stats) unknownLink(link uint16) {

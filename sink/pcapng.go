@@ -142,7 +142,9 @@ func (b *blocks) before(dst []byte, r record, _ bool) []byte {
 		n = uint32(len(b.numbers))
 		b.numbers[r.tag] = n
 	}
-	binary.LittleEndian.PutUint32(r.data[8:], n)
+	if n != r.tag { // what need not be written need not be fetched
+		binary.LittleEndian.PutUint32(r.data[8:], n)
+	}
 	if b.ordered {
 		if r.time < b.last {
 			putTime(r.data, b.last)
