@@ -137,7 +137,7 @@ func (l *loop) takeInbox() {
 func (l *loop) run(failed context.CancelCauseFunc) {
 	events := make([]unix.EpollEvent, 128)
 	for !l.finished() {
-		n, err := retry(func() (int, error) { return unix.EpollWait(l.epoll, events, l.patience()) })
+		n, err := l.wait(events)
 		if err != nil {
 			failed(fmt.Errorf("relay: %w", os.NewSyscallError("epoll_wait", err)))
 			l.stopAccepting()
@@ -159,6 +159,19 @@ func (l *loop) run(failed context.CancelCauseFunc) {
 		l.carryOn()
 		l.tick(time.Now())
 	}
+}
+
+// wait takes what the sockets have to tell. It waits for it until something is to be done without.
+func (l *loop) wait(events []unix.EpollEvent) (int, error) {
+	n, err := sock.Events(l.epoll, events)
+	if n > 0 || err != nil {
+		return n, err
+	}
+	patience := l.patience()
+	if patience == 0 {
+		return 0, nil
+	}
+	return retry(func() (int, error) { return unix.EpollWait(l.epoll, events, patience) })
 }
 
 // finished reports whether nothing is left to do, and nothing can come any more.

@@ -93,6 +93,17 @@ func begin(fd int, a *address) error {
 	return errnoErr(errno)
 }
 
+// Events is epoll_pwait(2), without waiting.
+func Events(epoll int, events []unix.EpollEvent) (int, error) {
+	for {
+		n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(unsafe.SliceData(events))),
+			uintptr(len(events)), 0, 0, 0)
+		if errno != unix.EINTR {
+			return int(n), errnoErr(errno)
+		}
+	}
+}
+
 // Set sets the option.
 func (o Option) Set(fd int) error {
 	value := int32(o.Value)
