@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sightglass/sightglass/handshake"
@@ -27,6 +28,7 @@ type EVE struct {
 	base
 	loc   *time.Location
 	flows flowTable[eveFlow]
+	texts sync.Pool // of *jsonText
 }
 
 // eveFlow is what EVE remembers of a flow.
@@ -133,7 +135,10 @@ func (v *EVE) timestamp(j *jsonText, name string, t time.Time) {
 
 // begin starts an event of a flow with what all have in common.
 func (v *EVE) begin(f *eveFlow, e *session.Event, t time.Time, typ, proto string) *jsonText {
-	j := &jsonText{b: make([]byte, 0, 1024)}
+	j, _ := v.texts.Get().(*jsonText)
+	if j == nil {
+		j = &jsonText{b: make([]byte, 0, 1024)}
+	}
 	j.object("")
 	v.timestamp(j, "timestamp", t)
 	j.uint("flow_id", f.id)
@@ -145,9 +150,9 @@ func (v *EVE) begin(f *eveFlow, e *session.Event, t time.Time, typ, proto string
 		j.b = appendUint(j.b, uint64(e.Flow.VLAN))
 		j.endArray()
 	}
-	j.str("src_ip", e.Flow.Client.Addr().Unmap().String())
+	j.addr("src_ip", e.Flow.Client.Addr())
 	j.uint("src_port", uint64(e.Flow.Client.Port()))
-	j.str("dest_ip", e.Flow.Server.Addr().Unmap().String())
+	j.addr("dest_ip", e.Flow.Server.Addr())
 	j.uint("dest_port", uint64(e.Flow.Server.Port()))
 	j.str("proto", "TCP")
 	j.opt("app_proto", proto)
@@ -159,7 +164,14 @@ func (v *EVE) write(f *eveFlow, j *jsonText, e *session.Event) {
 	j.endObject()
 	j.b = append(j.b, '\n')
 	v.q.put(f.clock.at(e.Time), e.Flow.ID, 0, j.b, nil, nil)
+	if cap(j.b) <= maxTextKept {
+		j.b = j.b[:0]
+		v.texts.Put(j)
+	}
 }
+
+// maxTextKept is the largest buffer that is kept for another event, in bytes.
+const maxTextKept = 8 << 10
 
 // appProto is what Suricata calls the flow's protocol.
 func appProto(f *session.Flow) string {

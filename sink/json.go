@@ -3,6 +3,7 @@
 package sink
 
 import (
+	"net/netip"
 	"strconv"
 	"unicode/utf8"
 )
@@ -33,6 +34,16 @@ func (j *jsonText) key(name string) {
 func (j *jsonText) str(name, value string) {
 	j.key(name)
 	j.b = appendJSONString(j.b, value)
+}
+
+// addr writes an address, IPv4 in its own form.
+func (j *jsonText) addr(name string, a netip.Addr) {
+	if a = a.Unmap(); a.Zone() != "" {
+		j.str(name, a.String()) // a zone's name may be anything
+		return
+	}
+	j.key(name)
+	j.b = append(a.AppendTo(append(j.b, '"')), '"')
 }
 
 // opt writes a string that is not empty.

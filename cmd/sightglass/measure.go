@@ -4,10 +4,12 @@ package main
 
 import (
 	"bufio"
-	"fmt"
+	"encoding/binary"
+	"encoding/hex"
 	"hash/crc32"
 	"os"
 	"runtime/pprof"
+	"strconv"
 	"sync"
 
 	"github.com/sightglass/sightglass/session"
@@ -92,8 +94,16 @@ func (d *digest) line(f *session.Flow, s *[2]flowSum) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	fmt.Fprintf(d.w, "%v %v %v %s %d %08x %d %08x\n",
-		f.Client, f.Server, f.Outcome, cause, s[0].bytes, s[0].crc, s[1].bytes, s[1].crc)
+	b := d.w.AvailableBuffer()
+	b = append(f.Client.AppendTo(b), ' ')
+	b = append(f.Server.AppendTo(b), ' ')
+	b = append(append(b, f.Outcome.String()...), ' ')
+	b = append(b, cause...)
+	for side := range s {
+		b = strconv.AppendUint(append(b, ' '), s[side].bytes, 10)
+		b = hex.AppendEncode(append(b, ' '), binary.BigEndian.AppendUint32(nil, s[side].crc))
+	}
+	_, _ = d.w.Write(append(b, '\n')) // Flush has the error
 }
 
 // Name implements sink.Sink.
