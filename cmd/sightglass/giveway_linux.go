@@ -10,8 +10,9 @@ import (
 	"github.com/sightglass/sightglass/rsakex"
 )
 
-// workerNice is how far the private key's workers stand back from what carries bytes.
-const workerNice = 5
+// workerNice is how far the private key's workers stand back from what carries bytes: as far as may be while a
+// tenth of a busy processor is still theirs.
+const workerNice = 10
 
 // giveWay has the calling goroutine run on a thread of its own, of low priority: nobody waits for a private
 // operation but the reading, and a connection's bytes wait for none of it. The thread ends with the goroutine.
