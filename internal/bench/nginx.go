@@ -23,7 +23,8 @@ stream {
 `
 
 // nginxServer forwards without a look, the client's address kept. nginx has no transparent listeners, so
-// connections are redirected to it, and it is told where they went.
+// connections are redirected to it, and it is told where they went. Both legs of a connection are then known to
+// the same translation of addresses, which has no room for thousands in a row: nginx is only sent in bulk.
 const nginxServer = `    server { listen 0.0.0.0:@PORT@; proxy_pass @SERVER@; }
 `
 
