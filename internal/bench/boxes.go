@@ -30,8 +30,6 @@ var (
 	sightglassBox = &box{name: "sightglass", way: waySightglass, start: startSightglass, reads: true}
 	haproxyBox    = &box{name: "HAProxy", way: wayHAProxy, start: startHAProxy(wayHAProxy, haproxySplice)}
 	copyingBox    = &box{name: "HAProxy, copying", way: wayHAProxy, start: startHAProxy(wayHAProxy, haproxyCopy)}
-	nginxBox      = &box{name: "nginx", way: wayNginx, start: startNginx}
-	nginxSeals    = &box{name: "nginx terminating", way: wayNginx, start: startNginx, seals: true}
 	terminateBox  = &box{name: "HAProxy terminating", way: wayTerminate, start: startHAProxy(wayTerminate, haproxyTerminate), seals: true}
 )
 
@@ -144,11 +142,7 @@ table ip bench@WAY@ {
   chain pre {
     type filter hook prerouting priority mangle; policy accept;
     meta l4proto tcp socket transparent 1 meta mark set 1 accept
-    @RULE@
-  }
-  chain nat {
-    type nat hook prerouting priority dstnat; policy accept;
-    @NAT@
+    iifname "@LINK@" tcp dport @PORTS@ tproxy to :@LISTENER@ meta mark set 1 accept
   }
 }
 END
@@ -156,22 +150,9 @@ ip rule list | grep -q 'fwmark 0x1 lookup 100' || ip rule add fwmark 1 lookup 10
 ip route replace local 0.0.0.0/0 dev lo table 100
 `
 
-// steer leads what goes a way to a listener, which has to be transparent.
 func (l *lab) steer(way int, listener uint16) error {
-	return l.steerBy(way, fmt.Sprintf("tproxy to :%d meta mark set 1 accept", listener), "")
-}
-
-// redirect leads what goes a way to listeners on the same ports of the box.
-func (l *lab) redirect(way int) error { return l.steerBy(way, "", "redirect") }
-
-func (l *lab) steerBy(way int, rule, nat string) error {
-	match := func(then string) string {
-		if then == "" {
-			return ""
-		}
-		return fmt.Sprintf("iifname %q tcp dport %s %s", nettest.BoxClientLink, ports(way), then)
-	}
-	script := strings.NewReplacer("@WAY@", fmt.Sprint(way), "@RULE@", match(rule), "@NAT@", match(nat)).Replace(steerScript)
+	script := strings.NewReplacer("@WAY@", fmt.Sprint(way), "@LINK@", nettest.BoxClientLink, "@PORTS@", ports(way),
+		"@LISTENER@", fmt.Sprint(listener)).Replace(steerScript)
 	c, err := start(l.Box, 10*time.Second, exec.Command("sh", "-c", script))
 	if err != nil {
 		return err

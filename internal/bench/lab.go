@@ -54,7 +54,6 @@ const (
 	waySightglass
 	wayHAProxy
 	wayTerminate
-	wayNginx
 	ways
 )
 
