@@ -59,6 +59,7 @@ func (f *flow) cfg() *Config { return &f.loop.srv.cfg }
 func (f *flow) open() {
 	f.opening = time.Now()
 	f.limit = f.opening.Add(f.cfg().DialTimeout)
+	f.stepped(f.opening)
 	f.loop.timers.set(f, f.limit)
 	switch {
 	case f.loop.hurry:
@@ -145,6 +146,7 @@ func (f *flow) connecting() {
 	f.cfg().Observer.Dialled(now.Sub(f.opening))
 	f.info.Server = remote // a fixed upstream is not what the client dialled
 	f.engine = guard{engine: f.cfg().NewEngine(f.info), panicked: f.panicked, fallback: f.cfg().OnPanic}
+	f.stepped(now)
 	f.limit, f.targets, f.err = time.Time{}, nil, nil
 	f.setTimer(now)
 	f.loop.later(f)
@@ -309,6 +311,14 @@ func (f *flow) gaveUp() {
 func (f *flow) relayed(side handshake.Side, n int, now time.Time) {
 	f.last = now
 	f.loop.bytes[side].Add(uint64(n))
+	f.stepped(now)
+}
+
+// stepped has the loop linger for the next step of a handshake, or of the connecting before it.
+func (f *flow) stepped(now time.Time) {
+	if !f.limit.IsZero() {
+		f.loop.lingering = now.Add(lingerFor)
+	}
 }
 
 // broke ends the flow because a leg failed: the other is reset, too.

@@ -41,7 +41,11 @@ type loop struct {
 	timers timers
 	asking []*flow   // they will ask the private key
 	askAt  time.Time // when the first of them does; zero: none
-	spare  [len(bufferSizes)][]*buffer
+
+	lingering time.Time // until then the next step of a handshake is waited for awake
+	crowded   time.Time // until then it is not
+
+	spare [len(bufferSizes)][]*buffer
 
 	inbox   atomic.Pointer[posted] // the last first
 	posting atomic.Int32
@@ -171,7 +175,39 @@ func (l *loop) wait(events []unix.EpollEvent) (int, error) {
 	if patience == 0 {
 		return 0, nil
 	}
+	if n, err := l.linger(events); n > 0 || err != nil {
+		return n, err
+	}
 	return retry(func() (int, error) { return unix.EpollWait(l.epoll, events, patience) })
+}
+
+// A loop lingers for as long as a peer on the same network takes for a step of the handshake. If somebody else
+// had the processor for longer than longYield meanwhile, it does not linger for a while.
+const (
+	lingerFor  = 300 * time.Microsecond
+	longYield  = 500 * time.Microsecond
+	crowdedFor = 10 * time.Millisecond
+)
+
+// linger looks again and again for what the sockets have to tell after a step of a handshake, as long as
+// nobody else needs the processor. A peer answers in less time than it takes to wake a thread, on a virtual
+// machine above all.
+func (l *loop) linger(events []unix.EpollEvent) (int, error) {
+	now := time.Now()
+	if now.Before(l.crowded) {
+		return 0, nil
+	}
+	for now.Before(l.lingering) {
+		sock.Yield()
+		before := now
+		if now = time.Now(); now.Sub(before) > longYield {
+			l.crowded = now.Add(crowdedFor)
+		}
+		if n, err := sock.Events(l.epoll, events); n > 0 || err != nil {
+			return n, err
+		}
+	}
+	return 0, nil
 }
 
 // finished reports whether nothing is left to do, and nothing can come any more.

@@ -104,6 +104,9 @@ func Events(epoll int, events []unix.EpollEvent) (int, error) {
 	}
 }
 
+// Yield is sched_yield(2).
+func Yield() { _, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
+
 // Set sets the option.
 func (o Option) Set(fd int) error {
 	value := int32(o.Value)
