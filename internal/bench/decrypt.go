@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 )
@@ -23,12 +24,21 @@ type reader struct {
 var (
 	sightglassReader = &reader{name: "sightglass", command: sightglassDecrypt, reads: true}
 	ssldumpReader    = &reader{name: "ssldump", command: ssldumpDecrypt, showed: showedBytes}
-	tsharkReader     = &reader{name: "tshark", command: tsharkDecrypt, showed: tsharkShowed}
+	tsharkReader     = &reader{name: "tshark", command: tsharkDecrypt, showed: showedHex}
+	sightglassAdder  = &reader{name: "sightglass, adding up", command: sightglassTable, reads: true}
+	tsharkAdder      = &reader{name: "tshark, adding up", command: tsharkAdd, showed: tsharkShowed}
 )
 
 // sightglassDecrypt writes the plaintext as packets.
 func sightglassDecrypt(b *bench, file string) *exec.Cmd {
-	cmd := exec.Command(b.sightglass, "decrypt", "--key", b.lab.file(serverKey), "--pcapng", "-", file)
+	return sightglassCommand(b, file, "--pcapng", "-")
+}
+
+// sightglassTable adds up what was decrypted.
+func sightglassTable(b *bench, file string) *exec.Cmd { return sightglassCommand(b, file) }
+
+func sightglassCommand(b *bench, file string, more ...string) *exec.Cmd {
+	cmd := exec.Command(b.sightglass, append(append([]string{"decrypt", "--key", b.lab.file(serverKey)}, more...), file)...)
 	cmd.Env = append(os.Environ(), "SIGHTGLASS_DIGEST="+b.lab.file(digestFile))
 	cmd.Env = append(cmd.Env, b.profile()...)
 	return cmd
@@ -39,16 +49,23 @@ func ssldumpDecrypt(b *bench, file string) *exec.Cmd {
 	return exec.Command("ssldump", "-n", "-d", "-r", file, "-k", b.lab.file(serverKey), "-p", "none")
 }
 
-// tsharkStat adds up what was decrypted, and prints no more: of all that makes tshark decrypt, it costs the
-// least.
-const tsharkStat = "io,stat,0,SUM(data.len)data.len"
+// What tshark is asked for: the plaintext of the first connection, as lines of hexadecimal digits, or the
+// sum of the plaintext of all, which costs the least of all that makes it decrypt.
+const (
+	tsharkFollow = "follow,tls,raw,0"
+	tsharkStat   = "io,stat,0,SUM(data.len)data.len"
+)
+
+func tsharkDecrypt(b *bench, file string) *exec.Cmd { return tsharkCommand(b, file, tsharkFollow) }
+
+func tsharkAdd(b *bench, file string) *exec.Cmd { return tsharkCommand(b, file, tsharkStat) }
+
+func tsharkCommand(b *bench, file, tap string) *exec.Cmd {
+	return exec.Command("tshark", "-n", "-q", "-r", file, "-o", tsharkKeys(b), "-z", tap)
+}
 
 func tsharkKeys(b *bench) string {
 	return fmt.Sprintf("tls.keys_list:%s,%d,data,%s", captureServer.Addr(), captureServer.Port(), b.lab.file(serverKey))
-}
-
-func tsharkDecrypt(b *bench, file string) *exec.Cmd {
-	return exec.Command("tshark", "-n", "-q", "-r", file, "-o", tsharkKeys(b), "-z", tsharkStat)
 }
 
 // showedBytes says that a program wrote at least the plaintext.
@@ -58,6 +75,9 @@ func showedBytes(out string, plain uint64) error {
 	}
 	return nil
 }
+
+// showedHex says that a program wrote at least the plaintext, in hexadecimal digits.
+func showedHex(out string, plain uint64) error { return showedBytes(out, 2*plain) }
 
 // tsharkShowed looks for the sum in tshark's table.
 func tsharkShowed(out string, plain uint64) error {
@@ -153,31 +173,31 @@ func (c *child) watchPeak(stop <-chan struct{}) <-chan int64 {
 }
 
 // readAll has each program read a file in turn, again and again, and returns the medians.
-func (b *bench) readAll(f *captureFile, runs int, readers ...*reader) ([]reading, error) {
-	seconds := make([][]float64, len(readers))
-	out := make([]reading, len(readers))
+func (b *bench) readAll(f *captureFile, runs int, readers ...*reader) (map[*reader]reading, error) {
 	for _, r := range readers {
 		if err := b.verify(r, f); err != nil {
 			return nil, err
 		}
 	}
+	seconds, peaks := make(map[*reader][]float64), make(map[*reader]int64)
 	for range runs {
-		for i, r := range readers {
+		for _, r := range readers {
 			one, err := b.read(r, f, os.DevNull)
 			if err != nil {
 				return nil, err
 			}
-			seconds[i] = append(seconds[i], one.seconds)
-			out[i].peak = max(out[i].peak, one.peak)
+			seconds[r] = append(seconds[r], one.seconds)
+			peaks[r] = max(peaks[r], one.peak)
 		}
 	}
-	for i := range readers {
-		out[i].seconds = median(seconds[i])
+	all := make(map[*reader]reading)
+	for _, r := range readers {
+		all[r] = reading{median(seconds[r]), peaks[r]}
 	}
-	return out, nil
+	return all, nil
 }
 
-func (r reading) time() string   { return fmt.Sprintf("%.2f s", r.seconds) }
+func (r reading) time() string   { return fmt.Sprintf("%.3f s", r.seconds) }
 func (r reading) memory() string { return fmt.Sprintf("%.0f MB", float64(r.peak)/1e6) }
 
 // peakTarget is the bound on memory, in bytes.
@@ -185,39 +205,68 @@ const peakTarget = 64e6
 
 // decrypt is the reading of files, against what also can.
 func (b *bench) decrypt() error {
-	for _, part := range []struct {
-		captureSpec
-		text            string
-		ssldump, tshark float64
-	}{
-		{captureSpec{name: "bulk", flows: 1, bytes: size(b, int64(200e6), 8e6)}, "one flow of %d MB", 10, 40},
-		{captureSpec{name: "handshakes", flows: size(b, 2000, 50), bytes: 100}, "%d full handshakes", 1.3, 4},
-	} {
-		n := part.flows
-		if n == 1 {
-			n = int(part.bytes / 1e6)
-		}
-		if err := b.decryptPart(part.captureSpec, "decrypt, "+fmt.Sprintf(part.text, n), part.ssldump, part.tshark); err != nil {
+	for _, part := range []func(*bench) error{(*bench).decryptBulk, (*bench).decryptHandshakes, (*bench).decryptLarge} {
+		if err := part(b); err != nil {
 			return err
 		}
 	}
-	return b.decryptLarge()
+	return nil
 }
 
-func (b *bench) decryptPart(spec captureSpec, text string, ssldump, tshark float64) error {
+// decryptBulk is of one flow, whose plaintext all show, and which is only added up.
+func (b *bench) decryptBulk() error {
+	spec := captureSpec{name: "bulk", flows: 1, bytes: size(b, int64(200e6), 8e6)}
+	text := fmt.Sprintf("decrypt, one flow of %d MB", int(spec.bytes/1e6))
+	return b.decryptPart(spec, text, []against{
+		{sightglassReader, "ssldump", ssldumpReader, atLeast(10)},
+		{sightglassReader, "tshark", tsharkReader, atLeast(40)},
+		{sightglassAdder, "tshark, only adding up", tsharkAdder, forInformation},
+	})
+}
+
+// decryptHandshakes is of many flows, of which tshark would show one at a time.
+func (b *bench) decryptHandshakes() error {
+	spec := captureSpec{name: "handshakes", flows: size(b, 2000, 50), bytes: 100}
+	return b.decryptPart(spec, fmt.Sprintf("decrypt, %d full handshakes", spec.flows), []against{
+		{sightglassReader, "ssldump", ssldumpReader, atLeast(1.3)},
+		{sightglassReader, "tshark", tsharkAdder, atLeast(4)},
+	})
+}
+
+// against is what one program takes beside another.
+type against struct {
+	ours   *reader
+	name   string
+	theirs *reader
+	target target
+}
+
+// decryptPart has all programs read a capture. The peaks of the first row's are shown.
+func (b *bench) decryptPart(spec captureSpec, text string, rows []against) error {
 	f, err := b.makeCapture(spec)
 	if err != nil {
 		return err
 	}
 	defer f.remove()
-	r, err := b.readAll(f, min(b.runs, 3), sightglassReader, ssldumpReader, tsharkReader)
+	var readers []*reader
+	for _, row := range rows {
+		for _, r := range []*reader{row.ours, row.theirs} {
+			if !slices.Contains(readers, r) {
+				readers = append(readers, r)
+			}
+		}
+	}
+	all, err := b.readAll(f, min(b.runs, 3), readers...)
 	if err != nil {
 		return err
 	}
-	b.add(line{text, r[0].time(), "ssldump", r[1].time(), ratio(r[1].seconds, r[0].seconds), atLeast(ssldump), ""})
-	b.add(line{text, r[0].time(), "tshark", r[2].time(), ratio(r[2].seconds, r[0].seconds), atLeast(tshark), ""})
-	b.addPeak(text, r[0])
-	b.add(line{text + ": peak memory", r[0].memory(), "ssldump", r[1].memory(), ratio(float64(r[0].peak), float64(r[1].peak)), forInformation, ""})
+	for _, row := range rows {
+		ours, theirs := all[row.ours], all[row.theirs]
+		b.add(line{text, ours.time(), row.name, theirs.time(), ratio(theirs.seconds, ours.seconds), row.target, ""})
+	}
+	ours, theirs := all[rows[0].ours], all[rows[0].theirs]
+	b.addPeak(text, ours)
+	b.add(line{text + ": peak memory", ours.memory(), rows[0].name, theirs.memory(), ratio(float64(ours.peak), float64(theirs.peak)), forInformation, ""})
 	return nil
 }
 
@@ -236,7 +285,7 @@ func (b *bench) decryptLarge() error {
 	if err != nil {
 		return err
 	}
-	b.addPeak(fmt.Sprintf("decrypt, a capture of %.1f GB", float64(f.size)/1e9), r[0])
+	b.addPeak(fmt.Sprintf("decrypt, a capture of %.1f GB", float64(f.size)/1e9), r[sightglassReader])
 	return nil
 }
 
@@ -293,5 +342,5 @@ func (b *bench) timeOf(spec captureSpec) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return r[0].seconds, nil
+	return r[sightglassReader].seconds, nil
 }
