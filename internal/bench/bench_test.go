@@ -5,6 +5,8 @@ package main
 import (
 	"bytes"
 	"context"
+	crand "crypto/rand"
+	"crypto/rsa"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -293,5 +295,42 @@ func TestAcknowledged(t *testing.T) {
 		if got, want := c.size-before, int64(15*(packetHead+headLen)+10*segmentLen); got != want {
 			t.Errorf("%v: %d bytes, want %d", side, got, want)
 		}
+	}
+}
+
+// TestManyPrimes: it opens what crypto/rsa has sealed, and nothing else.
+func TestManyPrimes(t *testing.T) {
+	k := newManyPrimes(newPrimes())
+	public := k.public()
+	if n := public.N.BitLen(); n != 2048 {
+		t.Fatalf("a modulus of %d bits", n)
+	}
+	for range 20 {
+		want := make([]byte, 48)
+		crand.Read(want)
+		//lint:ignore SA1019 it is RSA key exchange that is measured
+		sealed, err := rsa.EncryptPKCS1v15(crand.Reader, public, want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := k.premaster(sealed); err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("opened %x, %v; want %x", got, err, want)
+		}
+		sealed[200] ^= 1
+		if _, err := k.premaster(sealed); err == nil {
+			t.Error("what was changed was opened")
+		}
+	}
+	if _, err := k.premaster(make([]byte, 255)); err == nil {
+		t.Error("what is too short was opened")
+	}
+}
+
+func BenchmarkManyPrimes(b *testing.B) {
+	k := newManyPrimes(newPrimes())
+	c := make([]byte, manyPrimesSize)
+	for b.Loop() {
+		crand.Read(c)
+		k.decrypt(c)
 	}
 }

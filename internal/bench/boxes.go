@@ -30,6 +30,8 @@ var (
 	sightglassBox = &box{name: "sightglass", way: waySightglass, start: startSightglass, reads: true}
 	haproxyBox    = &box{name: "HAProxy", way: wayHAProxy, start: startHAProxy(wayHAProxy, haproxySplice)}
 	copyingBox    = &box{name: "HAProxy, copying", way: wayHAProxy, start: startHAProxy(wayHAProxy, haproxyCopy)}
+	nginxBox      = &box{name: "nginx", way: wayNginx, start: startNginx(wayNginx, nginxForward)}
+	nginxSeals    = &box{name: "nginx terminating", way: wayNginxTerminate, start: startNginx(wayNginxTerminate, nginxTerminate), seals: true}
 	terminateBox  = &box{name: "HAProxy terminating", way: wayTerminate, start: startHAProxy(wayTerminate, haproxyTerminate), seals: true}
 )
 
@@ -103,21 +105,29 @@ backend out
 // haproxyCopy forwards by copies of its own.
 var haproxyCopy = strings.ReplaceAll(haproxySplice, "    option splice-auto\n", "")
 
-// haproxyTerminate ends TLS and begins it anew, with RSA key exchange on both legs and resumption on none.
+// haproxyTerminate ends TLS and begins it anew, with RSA key exchange on both legs and resumption on none. It
+// checks whom it has before it, as sightglass does.
 const haproxyTerminate = `
 frontend in
-    bind 0.0.0.0:@LISTENER@ transparent ssl crt @BOTH@ ciphers AES128-GCM-SHA256:AES256-SHA:@SECLEVEL=0 no-tls-tickets
+    bind 0.0.0.0:@LISTENER@ transparent ssl crt @BOTH@ ciphers @CIPHERS@ no-tls-tickets
     default_backend out
 backend out
     source 0.0.0.0 usesrc clientip
-    server any 0.0.0.0:0 ssl verify none ciphers AES128-GCM-SHA256:AES256-SHA:@SECLEVEL=0 no-ssl-reuse no-tls-tickets
+    server any 0.0.0.0:0 ssl verify required ca-file @BEHIND@ verifyhost @NAME@ ciphers @CIPHERS@ no-ssl-reuse no-tls-tickets
 `
+
+// fill completes the configuration of a program that listens.
+func (l *lab) fill(config string, listener uint16, more ...string) string {
+	return strings.NewReplacer(append([]string{
+		"@LISTENER@", fmt.Sprint(listener), "@CERT@", l.file(serverCert), "@KEY@", l.file(serverKey), "@BOTH@", l.file(bothFile),
+		"@BEHIND@", l.file(behindCert), "@NAME@", behindName, "@CIPHERS@", "AES128-GCM-SHA256:AES256-SHA:@SECLEVEL=0",
+	}, more...)...).Replace(config)
+}
 
 func startHAProxy(way int, config string) func(*bench) (*child, error) {
 	return func(b *bench) (*child, error) {
 		listener := uint16(port(way, 900))
-		config := strings.NewReplacer("@BOTH@", b.lab.file(bothFile), "@LISTENER@", fmt.Sprint(listener),
-			"@FLOWS@", fmt.Sprint(b.flows)).Replace(haproxyHead + config)
+		config := b.lab.fill(haproxyHead+config, listener, "@FLOWS@", fmt.Sprint(b.flows))
 		file := b.lab.file(fmt.Sprintf("haproxy-%d.cfg", way))
 		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 			return nil, err

@@ -107,7 +107,7 @@ func (b *bench) bulkOnce(x *box, j job) (figures, error) {
 	case j.Plain:
 		kind = portPlain
 	case x.seals:
-		kind = portWeak
+		kind = portBehind
 	}
 	j.Targets = []string{b.lab.address(x.way, kind)}
 	a, took, err := b.loaded(x, j)
@@ -151,15 +151,18 @@ func (f figures) perTime() string { return fmt.Sprintf("%.2f GB/s", f.rate/1e9) 
 func (b *bench) bulkGCM() error {
 	for _, flows := range []int{1, 64} {
 		j := job{Kind: "bulk", Suite: suiteGCM, Flows: flows, Bytes: size(b, int64(2<<30), 64<<20) / int64(flows)}
-		r, err := b.interleaved([]*box{sightglassBox, haproxyBox, copyingBox}, func(x *box) (figures, error) { return b.bulkOnce(x, j) })
+		r, err := b.interleaved([]*box{sightglassBox, haproxyBox, copyingBox, nginxBox}, func(x *box) (figures, error) { return b.bulkOnce(x, j) })
 		if err != nil {
 			return err
 		}
 		name := fmt.Sprintf("inline bulk, AES-128-GCM, %d flow%s", flows, plural(flows))
 		b.add(line{name + ": processor time", r[0].perGB(), "HAProxy TCP, splice", r[1].perGB(), ratio(r[0].cpu, r[1].cpu), atMost(0.9), ""})
 		b.add(line{name + ": throughput", r[0].perTime(), "HAProxy TCP, splice", r[1].perTime(), ratio(r[0].rate, r[1].rate), atLeast(1), ""})
-		b.add(line{name + ": processor time", r[0].perGB(), "HAProxy TCP, no splice", r[2].perGB(), ratio(r[0].cpu, r[2].cpu), forInformation, ""})
-		b.add(line{name + ": throughput", r[0].perTime(), "HAProxy TCP, no splice", r[2].perTime(), ratio(r[0].rate, r[2].rate), forInformation, ""})
+		for i, other := range []string{"HAProxy TCP, no splice", "nginx stream"} {
+			f := r[i+2]
+			b.add(line{name + ": processor time", r[0].perGB(), other, f.perGB(), ratio(r[0].cpu, f.cpu), forInformation, ""})
+			b.add(line{name + ": throughput", r[0].perTime(), other, f.perTime(), ratio(r[0].rate, f.rate), forInformation, ""})
+		}
 	}
 	return nil
 }
@@ -174,11 +177,12 @@ func plural(n int) string {
 // bulkCBC is what is decrypted, against what is decrypted and encrypted again.
 func (b *bench) bulkCBC() error {
 	j := job{Kind: "bulk", Suite: suiteCBC, Flows: 1, Bytes: size(b, int64(1<<30), 32<<20)}
-	r, err := b.interleaved([]*box{sightglassBox, terminateBox}, func(x *box) (figures, error) { return b.bulkOnce(x, j) })
+	r, err := b.interleaved([]*box{sightglassBox, terminateBox, nginxSeals}, func(x *box) (figures, error) { return b.bulkOnce(x, j) })
 	if err != nil {
 		return err
 	}
 	b.add(line{"inline bulk, AES-256-CBC-SHA: processor time", r[0].perGB(), "HAProxy, re-encrypting", r[1].perGB(), ratio(r[0].cpu, r[1].cpu), atMost(0.5), ""})
+	b.add(line{"inline bulk, AES-256-CBC-SHA: processor time", r[0].perGB(), "nginx, re-encrypting", r[2].perGB(), ratio(r[0].cpu, r[2].cpu), forInformation, ""})
 	return nil
 }
 

@@ -134,14 +134,26 @@ func (c *child) alive() error {
 	}
 }
 
-// cpu returns the processor time that the process has taken, user and system, of all its threads.
-func (c *child) cpu() (time.Duration, error) {
-	var ts unix.Timespec
-	// Linux: the clock of a process's processor time has its ID, inverted, above three bits that say so.
-	if err := unix.ClockGettime(int32(^c.proc.Pid())<<3|2, &ts); err != nil {
+// cpu returns the processor time of the process so far, and of its children that live.
+func (c *child) cpu() (total time.Duration, err error) {
+	own := c.proc.Pid()
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", own))
+	if err != nil {
 		return 0, c.wrap(err)
 	}
-	return time.Duration(ts.Nano()), nil
+	for _, text := range append(strings.Fields(string(children)), strconv.Itoa(own)) {
+		pid, err := strconv.Atoi(text)
+		if err != nil {
+			return 0, c.wrap(err)
+		}
+		var ts unix.Timespec
+		// Linux: the clock of a process's processor time has its ID, inverted, above three bits that say so.
+		if err := unix.ClockGettime(int32(^pid)<<3|2, &ts); err != nil {
+			return 0, c.wrap(err)
+		}
+		total += time.Duration(ts.Nano())
+	}
+	return total, nil
 }
 
 // settled returns cpu when the process has stopped taking any: what it does behind its peers' backs counts.

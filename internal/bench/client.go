@@ -23,11 +23,11 @@ import (
 
 // client is the client's process: it takes jobs from standard input, one after the other.
 type client struct {
-	server, weak, own *identity
-	addresses         []netip.Addr // of this host, taken in turn
-	turn              atomic.Uint64
-	in                *bufio.Reader
-	out               *json.Encoder
+	server, own *identity
+	addresses   []netip.Addr // of this host, taken in turn
+	turn        atomic.Uint64
+	in          *bufio.Reader
+	out         *json.Encoder
 }
 
 func runClient(dir string, addresses []netip.Addr) error {
@@ -39,7 +39,7 @@ func runClient(dir string, addresses []netip.Addr) error {
 	for _, i := range []struct {
 		from savedIdentity
 		to   **identity
-	}{{ids.Server, &c.server}, {ids.Weak, &c.weak}, {ids.Client, &c.own}} {
+	}{{ids.Server, &c.server}, {ids.Client, &c.own}} {
 		if *i.to, err = i.from.identity(); err != nil {
 			return err
 		}

@@ -16,7 +16,7 @@ import (
 func (b *bench) shakeOnce(x *box, j job) (figures, error) {
 	kind := portTLS
 	if x.seals {
-		kind = portWeak
+		kind = portBehind
 	}
 	j.Kind, j.Suite, j.Targets = "shake", suiteGCM, []string{b.lab.address(x.way, kind)}
 	a, took, err := b.loaded(x, j)
@@ -47,7 +47,7 @@ const (
 func (b *bench) handshakeCost() error {
 	j := job{Workers: shakeWorkers, Seconds: size(b, 5.0, 0.5)}
 	var own []float64
-	r, err := b.interleaved([]*box{sightglassBox, terminateBox, haproxyBox}, func(x *box) (figures, error) {
+	r, err := b.interleaved([]*box{sightglassBox, terminateBox, haproxyBox, nginxSeals}, func(x *box) (figures, error) {
 		if x == sightglassBox {
 			own = append(own, privateOperation(size(b, 2*time.Second, 200*time.Millisecond)))
 		}
@@ -63,6 +63,7 @@ func (b *bench) handshakeCost() error {
 	b.add(line{"full handshakes a second", fmt.Sprintf(perSecond, r[0].rate), "HAProxy, re-encrypting", fmt.Sprintf(perSecond, r[1].rate), ratio(r[0].rate, r[1].rate), atLeast(1.5), ""})
 	b.add(line{"full handshakes: processor time each", ms(r[0].cpu), "HAProxy, re-encrypting", ms(r[1].cpu), ratio(r[0].cpu, r[1].cpu), forInformation, ""})
 	b.add(line{"full handshakes: processor time each", ms(r[0].cpu), "HAProxy TCP, splice", ms(r[2].cpu), ratio(r[0].cpu, r[2].cpu), forInformation, ""})
+	b.add(line{"full handshakes: processor time each", ms(r[0].cpu), "nginx, re-encrypting", ms(r[3].cpu), ratio(r[0].cpu, r[3].cpu), forInformation, ""})
 	return nil
 }
 
@@ -101,11 +102,12 @@ func privateOperation(span time.Duration) float64 {
 // forwarded: the same ones.
 func (b *bench) resumedRate() error {
 	j := job{Workers: shakeWorkers, Seconds: size(b, 5.0, 0.5), Resume: true}
-	r, err := b.interleaved([]*box{sightglassBox, haproxyBox}, func(x *box) (figures, error) { return b.shakeOnce(x, j) })
+	r, err := b.interleaved([]*box{sightglassBox, haproxyBox, nginxBox}, func(x *box) (figures, error) { return b.shakeOnce(x, j) })
 	if err != nil {
 		return err
 	}
 	b.add(line{"resumed handshakes a second", fmt.Sprintf(perSecond, r[0].rate), "HAProxy TCP, the same connections", fmt.Sprintf(perSecond, r[1].rate), ratio(r[0].rate, r[1].rate), atLeast(0.9), ""})
 	b.add(line{"resumed handshakes: processor time each", fmt.Sprintf(perHandshake, r[0].cpu*1e3), "HAProxy TCP, the same connections", fmt.Sprintf(perHandshake, r[1].cpu*1e3), ratio(r[0].cpu, r[1].cpu), forInformation, ""})
+	b.add(line{"resumed handshakes: processor time each", fmt.Sprintf(perHandshake, r[0].cpu*1e3), "nginx stream, the same connections", fmt.Sprintf(perHandshake, r[2].cpu*1e3), ratio(r[0].cpu, r[2].cpu), forInformation, ""})
 	return nil
 }

@@ -53,17 +53,18 @@ type service struct {
 	Port   uint16
 	Mutual bool // TLS with a client certificate
 	Plain  bool // no TLS
-	Weak   bool // a certificate that costs the server next to nothing
+	Behind bool // the server behind a program that terminates
 }
 
 // identities are the certificates of a run.
 type identities struct {
-	Server, Weak, Client savedIdentity
+	Server, Behind, Client savedIdentity
 }
 
 // The premaster secret and its encryption are exported for the client and the server alone.
 type savedIdentity struct {
 	Cert, Key, Premaster, Sealed []byte
+	Primes                       []uint64 // of manyPrimes, instead of the rest
 }
 
 const identityFile = "identities.json"

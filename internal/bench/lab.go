@@ -42,7 +42,7 @@ const (
 	portTLS    = 443
 	portMutual = 444
 	portPlain  = 445
-	portWeak   = 446
+	portBehind = 446 // of a server behind a program that terminates
 )
 
 // port returns the server's port for a kind of connection that goes one way.
@@ -54,6 +54,8 @@ const (
 	waySightglass
 	wayHAProxy
 	wayTerminate
+	wayNginx
+	wayNginxTerminate
 	ways
 )
 
@@ -98,6 +100,10 @@ func (l *lab) tune() error {
 			}
 		}
 	}
+	// A port that a connection left behind in TIME-WAIT could not be listened on.
+	if err := l.Box.Sysctl("net/ipv4/ip_local_reserved_ports", fmt.Sprintf("%d-%d", port(wayDirect, 0), port(ways, 0))); err != nil {
+		return err
+	}
 	return l.Client.AddAddr(nettest.ClientLink, l.addresses()...)
 }
 
@@ -118,7 +124,7 @@ func (l *lab) startServer() error {
 			service{Port: uint16(port(way, portTLS))},
 			service{Port: uint16(port(way, portMutual)), Mutual: true},
 			service{Port: uint16(port(way, portPlain)), Plain: true},
-			service{Port: uint16(port(way, portWeak)), Weak: true},
+			service{Port: uint16(port(way, portBehind)), Behind: true},
 		)
 	}
 	in, out, c, err := l.peer(l.Server, "server")

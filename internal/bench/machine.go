@@ -22,6 +22,7 @@ func describeMachine(sightglass string) []string {
 		"sightglass: " + firstLine(sightglass, "version"),
 		"Go: " + runtime.Version(),
 		"HAProxy: " + firstLine("haproxy", "-v"),
+		"nginx: " + firstLine("nginx", "-v"),
 		"OpenSSL: " + firstLine("openssl", "version"),
 		"tshark: " + firstLine("tshark", "--version"),
 		"ssldump: " + firstLine("ssldump", "-v"),

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//go:debug rsa1024min=0
-
 package main
 
 import (

@@ -42,7 +42,7 @@ func runServer(dir string) error {
 	if err != nil {
 		return err
 	}
-	weak, err := ids.Weak.identity()
+	behind, err := ids.Behind.identity()
 	if err != nil {
 		return err
 	}
@@ -52,8 +52,8 @@ func runServer(dir string) error {
 			return err
 		}
 		a := &acceptor{own: own, mutual: s.Mutual}
-		if s.Weak {
-			a.own = weak
+		if s.Behind {
+			a.own = behind
 		}
 		serve := a.serve
 		if s.Plain {

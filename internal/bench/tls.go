@@ -230,6 +230,7 @@ type identity struct {
 	key  *rsa.PrivateKey
 	// A premaster secret that both peers know, and what it is encrypted.
 	premaster, sealed []byte
+	many              *manyPrimes // instead of the rest
 }
 
 // client makes a handshake as the client. own is nil unless the server may ask for a certificate.

@@ -5,7 +5,6 @@ package main
 import (
 	"bytes"
 	"crypto/rand"
-	"crypto/rsa"
 	"errors"
 	"sync"
 
@@ -139,12 +138,13 @@ func (t *tlsConn) openPremaster(own *identity, m handshake.Message) error {
 		return err
 	}
 	premaster := own.premaster
-	if !bytes.Equal(sealed, own.sealed) {
-		premaster = make([]byte, 48)
-		//lint:ignore SA1019 it is RSA key exchange that is measured
-		if err := rsa.DecryptPKCS1v15SessionKey(nil, own.key, sealed, premaster); err != nil {
+	switch {
+	case own.many != nil:
+		if premaster, err = own.many.premaster(sealed); err != nil {
 			return err
 		}
+	case !bytes.Equal(sealed, own.sealed):
+		return errors.New("not the premaster secret that both peers know")
 	}
 	t.master = rsakex.MasterSecret(version, t.suite.PRF, premaster, t.random[0], t.random[1])
 	return nil
