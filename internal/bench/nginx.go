@@ -71,6 +71,10 @@ func startNginx(way int, more string) func(*bench) (*child, error) {
 		if err != nil {
 			return nil, err
 		}
+		// What one process accepts the other would wait for, with all its connections. os/exec has undone this.
+		if err := unix.SetNonblock(int(socket.Fd()), true); err != nil {
+			return c, err
+		}
 		return c, c.alive()
 	}
 }
