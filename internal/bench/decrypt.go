@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // reader is a program that decrypts capture files and shows the plaintext.
@@ -179,6 +181,7 @@ func (b *bench) readAll(f *captureFile, runs int, readers ...*reader) (map[*read
 			return nil, err
 		}
 	}
+	unix.Sync() // the kernel shall not write files to the disk meanwhile
 	seconds, peaks := make(map[*reader][]float64), make(map[*reader]int64)
 	for range runs {
 		for _, r := range readers {
