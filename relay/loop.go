@@ -171,14 +171,13 @@ func (l *loop) wait(events []unix.EpollEvent) (int, error) {
 	if n > 0 || err != nil {
 		return n, err
 	}
-	patience := l.patience()
-	if patience == 0 {
+	if l.patience() == 0 {
 		return 0, nil
 	}
 	if n, err := l.linger(events); n > 0 || err != nil {
 		return n, err
 	}
-	return retry(func() (int, error) { return unix.EpollWait(l.epoll, events, patience) })
+	return retry(func() (int, error) { return unix.EpollWait(l.epoll, events, l.patience()) })
 }
 
 // A loop lingers for as long as a peer on the same network takes for a step of the handshake. If somebody else

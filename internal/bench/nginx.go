@@ -79,7 +79,8 @@ func startNginx(way int, more string) func(*bench) (*child, error) {
 	}
 }
 
-// transparent listens in the box, for connections to any address.
+// transparent listens in the box, for connections to any address. nginx would not know tproxy.Listen's socket
+// for its own, which takes IPv6, too.
 func (l *lab) transparent(port uint16) (*os.File, error) {
 	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) (err error) {
 		cerr := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_TRANSPARENT, 1) })
