@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -31,7 +30,13 @@ type Instance struct {
 	Interfaces []string
 }
 
-var instanceName = regexp.MustCompile(`^[a-z0-9-]{0,24}$`)
+// maxInstanceName bounds an instance's name, in bytes.
+const maxInstanceName = 24
+
+// ValidInstance reports whether an instance may have this name: small letters, digits and hyphens, or none.
+func ValidInstance(name string) bool {
+	return len(name) <= maxInstanceName && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
+}
 
 // MaxAbout bounds SteerConfig.About, in bytes.
 const MaxAbout = 1024

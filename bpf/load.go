@@ -12,7 +12,6 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
-	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 )
 
@@ -55,9 +54,10 @@ func haveHelper(t ebpf.ProgramType, f asm.BuiltinFunc) func() error {
 
 // load brings a collection into the kernel, as the fields of objects.
 func load(what string, spec *ebpf.CollectionSpec, objects any, needs []need) error {
-	if err := rlimit.RemoveMemlock(); err != nil {
-		return explain("loading "+what, err, nil)
-	}
+	// Before Linux 5.11 maps and programs count as locked memory. (ebpf/rlimit is not used: it asks the
+	// kernel for a map whenever a program begins that imports it, and few runs need one.)
+	unlimited := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
+	_ = unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unlimited) // where it matters and fails, loading tells
 	if err := spec.LoadAndAssign(objects, nil); err != nil {
 		return explain("loading "+what, err, needs)
 	}

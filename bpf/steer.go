@@ -102,7 +102,7 @@ func (cfg *SteerConfig) check() error {
 		return fmt.Errorf("steering mark %#x does not fit the mask %#x", cfg.Mark, cfg.MarkMask)
 	}
 	switch {
-	case !instanceName.MatchString(cfg.Instance):
+	case !ValidInstance(cfg.Instance):
 		return fmt.Errorf("steering instance %q: small letters, digits and hyphens only, 24 at most", cfg.Instance)
 	case len(cfg.About) > MaxAbout:
 		return fmt.Errorf("description of a steering instance of %d bytes, more than %d", len(cfg.About), MaxAbout)

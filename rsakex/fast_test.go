@@ -19,15 +19,16 @@ func TestFastAsSlow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fast, err := newPrivateKey(numbersOf(r))
+	numbers := numbersOf(r)
+	fast, err := newPrivateKey(numbers)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if fast.fast == nil {
 		t.Skip("processor: no fast private operation")
 	}
-	slow := *fast
-	slow.fast = nil
+	slow := numbers.withCRT()
+	slow.n = fast.n
 	ring, batch := ringOf(t, r), ifma.NewBatch()
 	e := big.NewInt(int64(r.E))
 	well := bytes.Repeat([]byte{0x77}, 256)

@@ -4,6 +4,8 @@ package rsakex
 
 import (
 	"bytes"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/pem"
 	"os"
 	"path/filepath"
@@ -44,8 +46,12 @@ func works(t *testing.T, r *Ring) {
 	if !ok || id != keys[0] {
 		t.Fatal("the key does not fit its certificate")
 	}
-	k := r.key(id)
-	q := testRequest(id, seal(t, k.rsa, testPremaster()))
+	cert, err := x509.ParseCertificate(readTestdata(t, "cert.der"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	public := &rsa.PrivateKey{PublicKey: *cert.PublicKey.(*rsa.PublicKey)}
+	q := testRequest(id, seal(t, public, testPremaster()))
 	want := MasterSecret(q.Version, q.PRF, testPremaster(), q.Client, q.Server)
 	if !bytes.Equal(mustMaster(t, NewLocal(r).MasterSecret(q)), want) {
 		t.Fatal("another master secret")

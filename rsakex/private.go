@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"math/bits"
 
 	"github.com/sightglass/sightglass/rsakex/internal/ifma"
 )
@@ -27,10 +28,10 @@ const premasterLen = 48
 // privateKey is an RSA private key behind the wall. It formats as a placeholder.
 type privateKey struct {
 	id     KeyID
-	rsa    *rsa.PrivateKey
-	fast   *ifma.Key // nil where the processor, or the size of the key, is not made for it
-	n      []byte    // the modulus, big-endian
-	d      []byte    // the secret that the session store's keys derive from
+	fast   *ifma.Key       // nil where the processor, or the size of the key, is not made for it
+	rsa    *rsa.PrivateKey // opens where fast is nil
+	n      []byte          // the modulus, big-endian
+	d      []byte          // the secret that the session store's keys derive from
 	source string
 }
 
@@ -71,13 +72,13 @@ func newPrivateKey(k keyNumbers) (*privateKey, error) {
 		return nil, errDamaged
 	}
 	var err error
-	for _, build := range []func() *rsa.PrivateKey{k.withCRT, k.withoutCRT} {
-		key := build()
-		if key == nil {
+	for _, build := range []func() *privateKey{k.accelerated, k.withCRT, k.withoutCRT} {
+		made := build()
+		if made == nil {
 			continue
 		}
-		made := &privateKey{rsa: key, fast: k.accelerated(key), n: k.n.Bytes(), d: k.d.Bytes()}
-		if err = made.try(k.e); err == nil {
+		made.n, made.d = k.n.Bytes(), k.d.Bytes()
+		if err = made.try(k.n, k.e); err == nil {
 			made.id = (&publicKey{k.n, k.e}).id()
 			return made, nil
 		}
@@ -119,8 +120,27 @@ func (k *keyNumbers) exponent() *big.Int {
 	return new(big.Int).ModInverse(k.e, lambda)
 }
 
-// withCRT is the usual, fast form; crypto/rsa takes p < q as well.
-func (k *keyNumbers) withCRT() *rsa.PrivateKey {
+// accelerated is the form for the fast private operation, where there is one. Which of the factors is the
+// greater plays no part in it.
+func (k *keyNumbers) accelerated() *privateKey {
+	if !k.hasPrimes() {
+		return nil
+	}
+	fast := ifma.New(k.p, k.q, k.reduced(k.p), k.reduced(k.q))
+	if fast == nil {
+		return nil
+	}
+	return &privateKey{fast: fast}
+}
+
+// reduced returns the private exponent modulo a factor less one.
+func (k *keyNumbers) reduced(factor *big.Int) *big.Int {
+	m := new(big.Int).Sub(factor, one)
+	return m.Mod(k.d, m)
+}
+
+// withCRT is crypto/rsa's usual form; it takes p < q as well.
+func (k *keyNumbers) withCRT() *privateKey {
 	if !k.hasPrimes() || k.e.BitLen() > 31 {
 		return nil
 	}
@@ -133,58 +153,48 @@ func (k *keyNumbers) withCRT() *rsa.PrivateKey {
 	if key.Validate() != nil {
 		return nil
 	}
-	return key
+	return &privateKey{rsa: key}
 }
 
 // withoutCRT is for keys that crypto/rsa finds too weak or too odd: primes close to each other, a
 // small d, a large e, primes missing. It is as constant in time and about four times slower. The
 // public exponent plays no part in opening, so a large one is not told to crypto/rsa.
-func (k *keyNumbers) withoutCRT() *rsa.PrivateKey {
+func (k *keyNumbers) withoutCRT() *privateKey {
 	e := 65537
 	if k.e.BitLen() <= 31 {
 		e = int(k.e.Int64())
 	}
 	key := &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: k.n, E: e}, D: k.d}
 	key.Precompute()
-	return key
+	return &privateKey{rsa: key}
 }
 
-// accelerated is the key for the fast private operation, where there is one. Which of the factors is the
-// greater plays no part in it.
-func (k *keyNumbers) accelerated(key *rsa.PrivateKey) *ifma.Key {
-	if len(key.Primes) != 2 || key.Precomputed.Dp == nil || key.Precomputed.Dq == nil {
-		return nil
-	}
-	return ifma.New(key.Primes[0], key.Primes[1], key.Precomputed.Dp, key.Precomputed.Dq)
-}
-
-// try seals a known premaster secret to the key and opens it again, in each way that there is.
-func (k *privateKey) try(e *big.Int) error {
-	size := k.rsa.Size()
-	em := make([]byte, size) // 00 02 PS 00 M (RFC 8017, Section 7.2.1)
+// try seals a known premaster secret to the key, whose modulus is n, and opens it again.
+func (k *privateKey) try(n, e *big.Int) error {
+	em := make([]byte, len(k.n)) // 00 02 PS 00 M (RFC 8017, Section 7.2.1)
 	for i := range em {
 		em[i] = 0x5a
 	}
-	em[0], em[1], em[size-premasterLen-1] = 0, 2, 0
+	secret := em[len(em)-premasterLen:]
+	em[0], em[1], em[len(em)-premasterLen-1] = 0, 2, 0
 	m := new(big.Int).SetBytes(em)
-	sealed := m.Exp(m, e, k.rsa.N).FillBytes(make([]byte, size))
-	var opened [premasterLen]byte
-	if err := decryptSessionKey(k.rsa, sealed, opened[:]); err != nil {
-		if k.bits() < 1024 {
-			return fmt.Errorf("the RSA key has %d bits, and keys under 1024 bits are refused: set GODEBUG=rsa1024min=0 in the environment", k.bits())
+	sealed := m.Exp(m, e, n).FillBytes(make([]byte, len(em)))
+	if k.fast == nil {
+		if err := decryptSessionKey(k.rsa, sealed, make([]byte, premasterLen)); err != nil {
+			if k.bits() < 1024 {
+				return fmt.Errorf("the RSA key has %d bits, and keys under 1024 bits are refused: set GODEBUG=rsa1024min=0 in the environment", k.bits())
+			}
+			return fmt.Errorf("the RSA private key cannot be used: %w", err)
 		}
-		return fmt.Errorf("the RSA private key cannot be used: %w", err)
 	}
-	again := k.premaster(sealed)
-	for _, got := range [][premasterLen]byte{opened, again} {
-		if subtle.ConstantTimeCompare(got[:], em[size-premasterLen:]) != 1 {
-			return errDamaged
-		}
+	if opened := k.premaster(sealed); subtle.ConstantTimeCompare(opened[:], secret) != 1 {
+		return errDamaged
 	}
 	return nil
 }
 
-func (k *privateKey) bits() int { return k.rsa.N.BitLen() }
+// bits returns the length of the modulus.
+func (k *privateKey) bits() int { return len(k.n)*8 - bits.LeadingZeros8(k.n[0]) }
 
 // premaster opens an encrypted premaster secret, and answers with a random one if its padding or
 // length is not right (RFC 5246, Section 7.4.7.1). Each call does the same work: one random secret,

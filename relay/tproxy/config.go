@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"regexp"
 	"strconv"
 
 	"github.com/sightglass/sightglass/bpf"
@@ -77,7 +76,8 @@ type Config struct {
 	OnError func(error)
 }
 
-var instanceName = regexp.MustCompile(`^[a-z0-9-]{1,24}$`)
+// validInstance reports whether an instance may have this name.
+func validInstance(name string) bool { return name != "" && bpf.ValidInstance(name) }
 
 // check completes the configuration, or says what is wrong with it.
 func (c *Config) check() error {
@@ -100,7 +100,7 @@ func (c *Config) check() error {
 	if c.Instance == "" {
 		c.Instance = strconv.Itoa(int(port))
 	}
-	if !instanceName.MatchString(c.Instance) {
+	if !validInstance(c.Instance) {
 		return fmt.Errorf("instance %q: small letters, digits and hyphens only, 24 at most", c.Instance)
 	}
 	if c.PinPath == "" {

@@ -211,7 +211,7 @@ func addTables(conn *nftables.Conn, of func(string) *leftover) error {
 	}
 	for _, t := range tables {
 		name, ours := strings.CutPrefix(strings.TrimSuffix(t.Name, tableSuffix), tablePrefix)
-		if !ours || !instanceName.MatchString(name) {
+		if !ours || !validInstance(name) {
 			continue
 		}
 		l := of(name)

@@ -103,7 +103,7 @@ func claims() ([]claim, error) {
 	for lines.Scan() {
 		line := lines.Text()
 		name, ours := strings.CutPrefix(line[strings.LastIndexByte(line, ' ')+1:], instanceLocks)
-		if !ours || !instanceName.MatchString(name) || seen[name] {
+		if !ours || !validInstance(name) || seen[name] {
 			continue
 		}
 		seen[name] = true
