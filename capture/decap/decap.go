@@ -136,6 +136,14 @@ type state struct {
 // Decode finds the TCP segment in a packet that begins with a header of the given link type. wire
 // is its length on the wire and now its time in nanoseconds. seg is only valid if the result is TCP.
 func (d *Decoder) Decode(link uint16, b []byte, wire int, now int64, seg *Segment) Result {
+	if link == LinkEthernet && seg.common(b) {
+		return TCP
+	}
+	return d.decode(link, b, wire, now, seg)
+}
+
+// decode is Decode, layer by layer.
+func (d *Decoder) decode(link uint16, b []byte, wire int, now int64, seg *Segment) Result {
 	var s state // not a literal, which would be copied before the processor has written it
 	s.b, s.wire, s.now, s.seg = b, max(wire, len(b)), now, seg
 	seg.VLAN = 0
@@ -151,6 +159,27 @@ func (d *Decoder) Decode(link uint16, b []byte, wire int, now int64, seg *Segmen
 		}
 	}
 	return TooDeep
+}
+
+// common takes what nearly all packets are, Ethernet, IPv4 and TCP with nothing between them, whole and no
+// fragment, in a third of the time. It reports whether b is one.
+func (seg *Segment) common(b []byte) bool {
+	const ip, tcp = 14, 14 + 20
+	if len(b) < tcp+20 || be16(b[ip-2:]) != etherIPv4 || b[ip] != 0x45 || b[ip+9] != protoTCP ||
+		be16(b[ip+6:])&(flagMore|maskOffset) != 0 {
+		return false
+	}
+	end, payload := ip+int(be16(b[ip+2:])), tcp+int(b[tcp+12]>>4)*4
+	if end > len(b) || payload > end || payload < tcp+20 {
+		return false
+	}
+	seg.Src, seg.Dst = mapped(be32(b[ip+12:])), mapped(be32(b[ip+16:]))
+	seg.SrcPort, seg.DstPort = be16(b[tcp:]), be16(b[tcp+2:])
+	seg.Seq, seg.Ack = be32(b[tcp+4:]), be32(b[tcp+8:])
+	seg.Flags = Flags(b[tcp+13]) & (FIN | SYN | RST | PSH | ACK)
+	seg.VLAN = 0
+	seg.Payload, seg.Missing, seg.Copied = b[payload:end], 0, false
+	return true
 }
 
 // step decodes one layer. It returns TCP to go on.

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"net"
 	"net/netip"
+	"reflect"
 	"testing"
 
 	"github.com/gopacket/gopacket"
@@ -282,7 +283,8 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
-// FuzzDecode takes any packet of any link type: what comes out lies within it.
+// FuzzDecode takes any packet of any link type: what comes out lies within it, and the short way for common
+// packets says what the long one does.
 func FuzzDecode(f *testing.F) {
 	for _, w := range encapsulations(f) {
 		f.Add(w.link, w.data, uint16(0))
@@ -291,6 +293,12 @@ func FuzzDecode(f *testing.F) {
 		var d Decoder
 		var seg Segment
 		wire := len(b) + int(more)
+		var common, long Segment
+		if link == LinkEthernet && common.common(b) {
+			if res := d.decode(link, b, wire, 0, &long); res != TCP || !reflect.DeepEqual(common, long) {
+				t.Fatalf("%+v by the short way, %v %+v by the long one", common, res, long)
+			}
+		}
 		if d.Decode(link, b, wire, 0, &seg) != TCP {
 			return
 		}
