@@ -70,10 +70,12 @@ type part struct {
 	held       int         // what the worker holds of segments, when it is done
 	open       int         // its flows
 
-	state parked // guarded by the gate
+	// Guarded by the gate.
+	state parked
 	at    orderKey
-	pos   atomic.Uint64 // number of the packet that is being processed
-	_     [64]byte      // each worker writes its own cache lines
+	pos   uint64 // number of a packet that the worker has come to, told while others wait
+
+	_ [64]byte // each worker writes its own cache lines
 }
 
 func newBatch(workers int) *batch {
@@ -100,7 +102,7 @@ func (b *batch) reset() {
 		p := &b.parts[i]
 		p.head, p.tail = -1, -1
 		p.clear()
-		p.pos.Store(0)
+		p.pos = 0
 	}
 }
 

@@ -96,7 +96,7 @@ func (g *gate) first(b *batch, p *part, at orderKey) bool {
 	for i := range b.parts {
 		o := &b.parts[i]
 		switch {
-		case o == p, o.state == done, o.pos.Load() > at.n:
+		case o == p, o.state == done, o.pos > at.n:
 		case o.state != running && at.before(o.at):
 		default:
 			return false
@@ -105,9 +105,10 @@ func (g *gate) first(b *batch, p *part, at orderKey) bool {
 	return true
 }
 
-// passed is called by a worker that has come to another packet while others wait for their turn.
-func (g *gate) passed() {
+// passed is called by a worker that has come to another packet, the n-th, while others wait for their turn.
+func (g *gate) passed(p *part, n uint64) {
 	g.mu.Lock()
+	p.pos = n
 	g.cond.Broadcast()
 	g.mu.Unlock()
 }

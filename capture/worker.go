@@ -41,9 +41,8 @@ func (w *worker) work(b *batch) {
 	w.t.apply(b.pressure)
 	for i := p.head; i >= 0; {
 		it := &b.items[i]
-		p.pos.Store(it.n)
 		if w.gate.waiters.Load() > 0 {
-			w.gate.passed()
+			w.gate.passed(p, it.n)
 		}
 		switch it.kind {
 		case itemPacket:
