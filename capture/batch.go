@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/sightglass/sightglass/capture/decap"
 	"github.com/sightglass/sightglass/capture/reassembly"
 )
 
@@ -28,18 +29,44 @@ const (
 	itemFinish
 )
 
-// item is one thing for one worker to do.
+// item is one thing for one worker to do. It is small, as all of them go from one processor to another.
 type item struct {
-	n     uint64 // number of the packet
-	time  int64  // of the events
-	clock int64  // for what is waited for
+	n        uint64 // number of the packet
+	time     int64  // of the events
+	clock    int64  // for what is waited for
+	data     []byte
+	missing  int32
+	seq, ack uint32
+	origin   int32 // of the batch's
+	next     int32 // of the same worker's; -1: none
+	flags    decap.Flags
+	dir      uint8
+	kind     itemKind
+}
+
+// origin is whose a packet is, and where it came by.
+type origin struct {
 	key   flowKey
-	seg   reassembly.Segment
 	iface string
 	vlan  uint16
+}
+
+// segment is a packet's TCP segment, as a tracker takes it.
+type segment struct {
+	*origin
+	n     uint64
+	time  int64
+	clock int64
 	dir   uint8
-	kind  itemKind
-	next  int32 // of the same worker's; -1: none
+	seg   reassembly.Segment
+}
+
+// segment puts together what a worker's item says.
+func (b *batch) segment(it *item, s *segment) {
+	s.origin = &b.origins[it.origin]
+	s.n, s.time, s.clock, s.dir = it.n, it.time, it.clock, it.dir
+	s.seg.Seq, s.seg.Ack, s.seg.Flags = it.seq, it.ack, it.flags
+	s.seg.Data, s.seg.Missing = it.data, int(it.missing)
 }
 
 // pressure says how much less is kept of each flow, as powers of two.
@@ -49,6 +76,7 @@ type pressure struct{ held, flows uint8 }
 type batch struct {
 	buf      []byte // the packets
 	items    []item
+	origins  []origin
 	parts    []part // one for each worker
 	pressure pressure
 	read     int64 // bytes of the files, up to here
@@ -97,6 +125,8 @@ func (b *batch) room(n int) []byte {
 func (b *batch) reset() {
 	clear(b.items) // what fragments were put together in
 	b.items = b.items[:0]
+	clear(b.origins)
+	b.origins = b.origins[:0]
 	b.used.Store(0)
 	for i := range b.parts {
 		p := &b.parts[i]

@@ -35,6 +35,8 @@ type feeder struct {
 
 	dec      decap.Decoder
 	seg      decap.Segment
+	key      flowKey // of seg
+	worker   int     // whose the last origin of the batch is; -1: nobody's
 	n        uint64
 	clock    clock
 	first    int64 // time of the earliest packet
@@ -198,19 +200,40 @@ func (f *feeder) packet(b *batch, p *pcapng.Packet) {
 	if f.clock.now >= f.nextTick || f.nextTick-f.clock.now > tickEvery {
 		f.tick(b)
 	}
-	it := b.next()
-	dir := it.key.set(&f.seg)
-	if !f.sel.endpoints(&it.key) {
+	dir := f.key.set(&f.seg)
+	if !f.known(b, p.Interface) {
+		f.meet(b, p.Interface)
+	}
+	if f.worker < 0 {
 		f.stats.Excluded++
 		return
 	}
-	it.kind, it.n, it.time, it.clock, it.dir = itemPacket, f.n, at, f.clock.now, uint8(dir)
-	it.iface, it.vlan = p.Interface, f.seg.VLAN
 	// Field by field: a copy of what was just put together would wait for the processor to write it.
-	s := &it.seg
-	s.Seq, s.Ack, s.Flags, s.Data, s.Missing = f.seg.Seq, f.seg.Ack, f.seg.Flags, f.seg.Payload, f.seg.Missing
-	worker, _ := bits.Mul64(it.key.hash(f.seed), uint64(len(f.workers)))
-	b.add(int(worker))
+	it, s := b.next(), &f.seg
+	it.kind, it.n, it.time, it.clock, it.dir = itemPacket, f.n, at, f.clock.now, uint8(dir)
+	it.seq, it.ack, it.flags, it.data, it.missing = s.Seq, s.Ack, s.Flags, s.Payload, int32(s.Missing)
+	it.origin = int32(len(b.origins) - 1)
+	b.add(f.worker)
+}
+
+// known reports whether the segment has the origin of the one before it.
+func (f *feeder) known(b *batch, iface string) bool {
+	n := len(b.origins)
+	if n == 0 {
+		return false
+	}
+	o := &b.origins[n-1]
+	return o.key == f.key && o.vlan == f.seg.VLAN && o.iface == iface
+}
+
+// meet takes note of a segment's origin, and of who is to read it.
+func (f *feeder) meet(b *batch, iface string) {
+	b.origins = append(b.origins, origin{f.key, iface, f.seg.VLAN})
+	f.worker = -1
+	if f.sel.endpoints(&f.key) {
+		worker, _ := bits.Mul64(f.key.hash(f.seed), uint64(len(f.workers)))
+		f.worker = int(worker)
+	}
 }
 
 func (f *feeder) tick(b *batch) {

@@ -79,7 +79,7 @@ func NewSniffer(o SniffOptions) (*Sniffer, error) {
 			return nil, err
 		}
 		for _, socket := range sockets {
-			s.readers = append(s.readers, &ringReader{s: s, socket: socket})
+			s.readers = append(s.readers, &ringReader{s: s, socket: socket, it: segment{origin: new(origin)}})
 		}
 		s.copyInterface(s.readers[len(s.readers)-len(sockets):])
 	}
@@ -211,7 +211,7 @@ type ringReader struct {
 	number int // of the interface, in the copy
 	dec    decap.Decoder
 	seg    decap.Segment
-	it     item
+	it     segment
 	now    Stats // since the last block
 
 	mu    sync.Mutex

@@ -78,11 +78,11 @@ func (t *tracker) fed(f *flow) {
 }
 
 // packet takes one segment.
-func (t *tracker) packet(it *item) {
-	t.n, t.sub, t.at, t.now = it.n, afterTicks, it.time, it.clock
-	f := t.find(&it.key)
+func (t *tracker) packet(s *segment) {
+	t.n, t.sub, t.at, t.now = s.n, afterTicks, s.time, s.clock
+	f := t.find(&s.key)
 	if f != nil {
-		switch f.belongs(int(it.dir), &it.seg) {
+		switch f.belongs(int(s.dir), &s.seg) {
 		case reassembly.Ignore:
 			return
 		case reassembly.New:
@@ -91,14 +91,14 @@ func (t *tracker) packet(it *item) {
 		}
 	}
 	if f == nil {
-		if f = t.newFlow(it); f == nil {
+		if f = t.newFlow(s); f == nil {
 			return
 		}
 	}
 	if f.over {
 		return
 	}
-	t.feed(f, it)
+	t.feed(f, s)
 }
 
 // find returns the flow of that key, most often the last packet's; nil if there is none.
@@ -118,20 +118,20 @@ func (f *flow) belongs(dir int, s *reassembly.Segment) reassembly.Belonging {
 }
 
 // feed gives a flow its next segment, and ends it when that was the last.
-func (t *tracker) feed(f *flow, it *item) {
+func (t *tracker) feed(f *flow, s *segment) {
 	defer t.guard(f)
 	f.last = t.now
-	if f.client < 0 && it.seg.Flags&decap.SYN != 0 && it.seg.Flags&decap.RST == 0 {
-		f.client = int8(it.dir)
-		if it.seg.Flags&decap.ACK != 0 {
+	if f.client < 0 && s.seg.Flags&decap.SYN != 0 && s.seg.Flags&decap.RST == 0 {
+		f.client = int8(s.dir)
+		if s.seg.Flags&decap.ACK != 0 {
 			f.client = 1 - f.client
 		}
 	}
 	t.enter(f)
 	if f.conn == nil {
-		f.shuntedPacket(int(it.dir), it.seg.Flags)
+		f.shuntedPacket(int(s.dir), s.seg.Flags)
 	} else {
-		f.conn.Packet(int(it.dir), &it.seg, t.now, t.pool, f)
+		f.conn.Packet(int(s.dir), &s.seg, t.now, t.pool, f)
 	}
 	t.settle(f)
 	if tail := t.lists[f.list].prev; tail != f && !f.over {
@@ -181,21 +181,21 @@ func (t *tracker) endInOrder(f *flow) {
 	}
 }
 
-func (t *tracker) newFlow(it *item) *flow {
-	if it.seg.Flags&decap.RST != 0 {
+func (t *tracker) newFlow(s *segment) *flow {
+	if s.seg.Flags&decap.RST != 0 {
 		return nil // nothing begins with a reset
 	}
 	t.counters.connections++
 	f := &flow{
-		t: t, key: it.key, conn: new(reassembly.Conn), first: it.n, start: it.time, client: -1,
-		vlan: it.vlan, iface: it.iface,
+		t: t, key: s.key, conn: new(reassembly.Conn), first: s.n, start: s.time, client: -1,
+		vlan: s.vlan, iface: s.iface,
 	}
 	if t.refs {
 		f.ref = new(flowRef)
 	}
 	f.prev, f.next = f, f
 	f.move(&t.lists[listEmbryo], t.now)
-	t.flows[it.key] = f
+	t.flows[s.key] = f
 	return f
 }
 

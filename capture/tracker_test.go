@@ -76,7 +76,7 @@ func (k *tracked) give(ps ...packet) {
 		seg := decap.Segment{
 			Src: decap.AddrFrom16(p.src.Addr().As16()), Dst: decap.AddrFrom16(p.dst.Addr().As16()), SrcPort: p.src.Port(), DstPort: p.dst.Port(),
 		}
-		it := item{n: k.n, time: k.clock, clock: k.clock}
+		it := segment{origin: new(origin), n: k.n, time: k.clock, clock: k.clock}
 		it.dir = uint8(it.key.set(&seg))
 		it.seg = reassembly.Segment{Seq: p.seq, Ack: p.ack, Flags: decap.Flags(p.flags), Data: p.data}
 		k.packet(&it)
@@ -253,7 +253,7 @@ func TestPacketAllocatesNothing(t *testing.T) {
 	k := newTracker(&session.Config{}, Bounds{}.withDefaults())
 	k.newEngine = func(f session.Flow) engine { return new(idle) }
 	seg := decap.Segment{SrcPort: 40000, DstPort: 443}
-	var it item
+	it := segment{origin: new(origin)}
 	it.dir = uint8(it.key.set(&seg))
 	give := func(flags decap.Flags, data []byte) {
 		it.n++

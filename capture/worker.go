@@ -9,6 +9,7 @@ type worker struct {
 	rec   recorder
 	gate  *gate
 	batch *batch
+	seg   segment // scratch
 	in    chan *batch
 }
 
@@ -46,7 +47,8 @@ func (w *worker) work(b *batch) {
 		}
 		switch it.kind {
 		case itemPacket:
-			w.t.packet(it)
+			b.segment(it, &w.seg)
+			w.t.packet(&w.seg)
 		case itemTick:
 			w.t.tick(it.n, it.clock)
 		case itemFinish:
