@@ -24,6 +24,7 @@ type decryptFlags struct {
 	list        bool
 	streams     string
 	har         string
+	raw         string
 	withSecrets string
 	workers     int
 	table       muting
@@ -43,6 +44,7 @@ With no output named, a table: flows, read and not read by cause, certificates, 
   sightglass decrypt --key server.key --follow --port 8443 capture.pcap.zst
   sightglass decrypt --key server.key --list capture.pcap
   sightglass decrypt --key server.key --flow 3 --streams out capture.pcap
+  sightglass decrypt --key server.key --raw - capture.pcap | grep --text -i password
   sightglass decrypt --keylog-in keys.log --with-secrets for-wireshark.pcapng capture.pcap
   tcpdump -w - port 443 | sightglass decrypt --key server.key --eve - -`,
 		Args: arguments(cobra.MinimumNArgs(1), "needs a FILE, or - for standard input"),
@@ -54,6 +56,7 @@ With no output named, a table: flows, read and not read by cause, certificates, 
 		b.addOutputs()
 		cmd.Flags().BoolVar(&d.list, "list", false, "a line for each flow, with its number")
 		fileFlag(cmd, &d.streams, "streams", "DIR", "one file for each direction of each flow")
+		fileFlag(cmd, &d.raw, "raw", "FILE", "the plaintext and nothing else, as it was said")
 		fileFlag(cmd, &d.har, "har", "FILE", "the HTTP/1.1 and HTTP/2 exchanges, as an HTTP archive")
 		withSecretsFlag(cmd, &d.withSecrets)
 	})
@@ -82,7 +85,7 @@ func fileFlag(cmd *cobra.Command, to *string, name, kind, usage string) {
 
 func (d *decryptFlags) check(o *config.Output) error {
 	n := 0
-	for _, on := range []bool{!tellsPeople(o), d.list, d.har == "-", d.withSecrets == "-"} {
+	for _, on := range []bool{!tellsPeople(o), d.list, d.raw == "-", d.har == "-", d.withSecrets == "-"} {
 		if on {
 			n++
 		}
@@ -100,6 +103,7 @@ func (d *decryptFlags) check(o *config.Output) error {
 
 func (d *decryptFlags) run(ctx context.Context, e *env, s *config.Settings, files []string) (err error) {
 	harden()
+	collectLate()
 	engine, err := openEngine(e, s, false)
 	if err != nil {
 		return err
@@ -138,6 +142,7 @@ func (d *decryptFlags) run(ctx context.Context, e *env, s *config.Settings, file
 // outputs opens what comes out. What was not asked for by name is a table.
 func (d *decryptFlags) outputs(e *env, o *config.Output) (*sink.Fan, error) {
 	out := openOutputs(e, o, captureOptions())
+	out.file(d.raw, func(w *sink.Output) sink.Sink { return sink.NewRaw(w) })
 	out.file(d.har, func(w *sink.Output) sink.Sink { return sink.NewHAR(w, sink.HAROptions{Version: versionText()}) })
 	if d.streams != "" {
 		out.add(func() (sink.Sink, error) {
@@ -155,7 +160,7 @@ func (d *decryptFlags) outputs(e *env, o *config.Output) (*sink.Fan, error) {
 
 // wantsTable says whether standard output is free to tell a person what was read.
 func (d *decryptFlags) wantsTable(o *config.Output) bool {
-	return !d.list && tellsPeople(o) && d.har != "-" && d.withSecrets != "-"
+	return !d.list && tellsPeople(o) && d.raw != "-" && d.har != "-" && d.withSecrets != "-"
 }
 
 // report tells what the files were like, beyond their flows.

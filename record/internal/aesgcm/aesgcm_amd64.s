@@ -156,20 +156,11 @@ block:
 	VAESENC K, Z2, Z2 \
 	VAESENC K, Z3, Z3
 
-#define ROUNDS \
-	NEXT(Z0)   \
-	NEXT(Z1)   \
-	NEXT(Z2)   \
-	NEXT(Z3)   \
-	ROUND(Z17) \
-	ROUND(Z18) \
-	ROUND(Z19) \
-	ROUND(Z20) \
-	ROUND(Z21) \
-	ROUND(Z22) \
-	ROUND(Z23) \
-	ROUND(Z24) \
-	ROUND(Z25)
+#define FOUR \
+	NEXT(Z0) \
+	NEXT(Z1) \
+	NEXT(Z2) \
+	NEXT(Z3)
 
 #define ROUNDS256 \
 	ROUND(Z26) \
@@ -184,24 +175,26 @@ block:
 	VAESENCLAST Z30, Z3, Z3
 
 // ADD adds the products of four blocks with their powers to the low, the high and the middle halves.
-#define ADD(AT, BLOCKS, T) \
-	VMOVDQU64 AT(DX), Z8               \
-	VPCLMULQDQ $0x00, Z8, BLOCKS, T    \
-	VPXORQ T, Z9, Z9                   \
-	VPCLMULQDQ $0x11, Z8, BLOCKS, T    \
-	VPXORQ T, Z10, Z10                 \
-	VPCLMULQDQ $0x01, Z8, BLOCKS, T    \
-	VPCLMULQDQ $0x10, Z8, BLOCKS, BLOCKS \
-	VPTERNLOGQ $0x96, T, BLOCKS, Z11
+#define ADD(AT, BLOCKS) \
+	VPCLMULQDQ $0x00, AT(DX), BLOCKS, Z8     \
+	VPXORQ Z8, Z9, Z9                        \
+	VPCLMULQDQ $0x11, AT(DX), BLOCKS, Z8     \
+	VPXORQ Z8, Z10, Z10                      \
+	VPCLMULQDQ $0x01, AT(DX), BLOCKS, Z8     \
+	VPCLMULQDQ $0x10, AT(DX), BLOCKS, BLOCKS \
+	VPTERNLOGQ $0x96, Z8, BLOCKS, Z11
 
 // FOLD adds up the four lanes of Z.
 #define FOLD(Z, Y, X) \
-	VEXTRACTI64X4 $1, Z, Y0 \
-	VPXORQ  Y0, Y, Y        \
-	VEXTRACTI128 $1, Y, X0  \
-	VPXOR   X0, X, X
+	VEXTRACTI64X4 $1, Z, Y8 \
+	VPXORQ  Y8, Y, Y        \
+	VEXTRACTI128 $1, Y, X8  \
+	VPXOR   X8, X, X
 
 // func crypt16(keys *[15][16]byte, rounds int, powers *[16]element, counter *[16]byte, sum *element, dst, src *byte, n int)
+//
+// The multiplications stand between the rounds: the processor does not look far enough ahead to find
+// them behind all of these.
 TEXT ·crypt16(SB), NOSPLIT, $0-64
 	MOVQ keys+0(FP), BX
 	MOVQ rounds+8(FP), AX
@@ -217,45 +210,54 @@ TEXT ·crypt16(SB), NOSPLIT, $0-64
 	VMOVDQU poly<>(SB), X12
 
 sixteen:
-	ROUNDS
-	VMOVDQU64 0(SI), Z4
+	FOUR
 	VMOVDQU64 64(SI), Z5
 	VMOVDQU64 128(SI), Z6
 	VMOVDQU64 192(SI), Z7
+	VMOVDQU64 0(SI), Z4
+	VPSHUFB Z31, Z5, Z5
+	VPXORQ  Z9, Z9, Z9
+	VPXORQ  Z10, Z10, Z10
+	VPXORQ  Z11, Z11, Z11
+	ROUND(Z17)
+	ADD(64, Z5)
+	ROUND(Z18)
+	VPSHUFB Z31, Z6, Z6
+	ROUND(Z19)
+	ADD(128, Z6)
+	ROUND(Z20)
+	VPSHUFB Z31, Z7, Z7
+	ROUND(Z21)
+	ADD(192, Z7)
+	ROUND(Z22)
+	VPSHUFB Z31, Z4, Z4
+	VPXORQ  Z13, Z4, Z4
+	ROUND(Z23)
+	ADD(0, Z4)
+	ROUND(Z24)
+	VPSLLDQ $8, Z11, Z8
+	VPSRLDQ $8, Z11, Z11
+	VPXORQ  Z8, Z9, Z9
+	VPXORQ  Z11, Z10, Z10
+	ROUND(Z25)
+	FOLD(Z9, Y9, X9)
+	FOLD(Z10, Y10, X10)
+	REDUCE(X9, X10, X8, X12)
+	VPXOR   X9, X10, X13
 	CMPQ AX, $10
 	JEQ  last
 	ROUNDS256
 
 last:
 	LAST
-	VPXORQ Z4, Z0, Z0
-	VPXORQ Z5, Z1, Z1
-	VPXORQ Z6, Z2, Z2
-	VPXORQ Z7, Z3, Z3
+	VPXORQ 0(SI), Z0, Z0
+	VPXORQ 64(SI), Z1, Z1
+	VPXORQ 128(SI), Z2, Z2
+	VPXORQ 192(SI), Z3, Z3
 	VMOVDQU64 Z0, 0(DI)
 	VMOVDQU64 Z1, 64(DI)
 	VMOVDQU64 Z2, 128(DI)
 	VMOVDQU64 Z3, 192(DI)
-	VPSHUFB Z31, Z4, Z4
-	VPSHUFB Z31, Z5, Z5
-	VPSHUFB Z31, Z6, Z6
-	VPSHUFB Z31, Z7, Z7
-	VPXORQ  Z13, Z4, Z4
-	VPXORQ  Z9, Z9, Z9
-	VPXORQ  Z10, Z10, Z10
-	VPXORQ  Z11, Z11, Z11
-	ADD(64, Z5, Z1)
-	ADD(128, Z6, Z2)
-	ADD(192, Z7, Z3)
-	ADD(0, Z4, Z0)
-	VPSLLDQ $8, Z11, Z0
-	VPSRLDQ $8, Z11, Z1
-	VPXORQ  Z0, Z9, Z9
-	VPXORQ  Z1, Z10, Z10
-	FOLD(Z9, Y9, X9)
-	FOLD(Z10, Y10, X10)
-	REDUCE(X9, X10, X0, X12)
-	VPXOR   X9, X10, X13
 	ADDQ    $256, SI
 	ADDQ    $256, DI
 	DECQ    CX
@@ -275,7 +277,16 @@ TEXT ·stream16(SB), NOSPLIT, $0-32
 	MOVQ piece+24(FP), DI
 	KEYS
 	COUNTERS
-	ROUNDS
+	FOUR
+	ROUND(Z17)
+	ROUND(Z18)
+	ROUND(Z19)
+	ROUND(Z20)
+	ROUND(Z21)
+	ROUND(Z22)
+	ROUND(Z23)
+	ROUND(Z24)
+	ROUND(Z25)
 	CMPQ AX, $10
 	JEQ  last
 	ROUNDS256
