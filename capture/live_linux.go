@@ -71,7 +71,8 @@ func (s *Sniffer) resume(sh *shard, f *flow, secret *rsakex.Secret) {
 	if f.over || f.eng == nil || f.secret != secret {
 		return
 	}
-	defer sh.t.guard(f)
+	sh.t.busy = f
+	defer sh.t.guard()
 	sh.t.enter(f)
 	f.eng.Resume(sh.t.time())
 	s.fed(sh, f)

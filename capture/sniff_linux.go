@@ -285,13 +285,18 @@ func (r *ringReader) packet(p *afpacket.Packet) {
 	it.seg = reassembly.Segment{
 		Seq: r.seg.Seq, Ack: r.seg.Ack, Flags: r.seg.Flags, Data: r.seg.Payload, Missing: r.seg.Missing,
 	}
-	sh := r.s.shards[it.key.hash(r.s.seed)%uint64(len(r.s.shards))]
+	r.s.shards[it.key.hash(r.s.seed)%uint64(len(r.s.shards))].packet(it, p.Time)
+}
+
+// packet takes a segment that was captured at a time.
+func (sh *shard) packet(s *segment, at int64) {
 	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	defer sh.t.guard()
 	sh.n++
-	it.n, it.time = sh.n, sh.clock.at(p.Time)
-	it.clock = sh.clock.now
-	sh.t.packet(it)
-	sh.mu.Unlock()
+	s.n, s.time = sh.n, sh.clock.at(at)
+	s.clock = sh.clock.now
+	sh.t.packet(s)
 }
 
 // link returns what the socket's packets begin with.

@@ -37,6 +37,7 @@ type tracker struct {
 	idle     int64 // nanoseconds
 	flows    map[flowKey]*flow
 	latest   *flow          // that was found; nil: none
+	busy     *flow          // whose turn it is, for guard; nil: none's
 	lists    [numLists]flow // sentinels: next is the longest idle
 	waiting  flow           // sentinel of the flows for which time goes on
 	due      []*flow        // scratch
@@ -77,7 +78,7 @@ func (t *tracker) fed(f *flow) {
 	}
 }
 
-// packet takes one segment.
+// packet takes one segment. The caller defers guard.
 func (t *tracker) packet(s *segment) {
 	t.n, t.sub, t.at, t.now = s.n, afterTicks, s.time, s.clock
 	f := t.find(&s.key)
@@ -119,7 +120,7 @@ func (f *flow) belongs(dir int, s *reassembly.Segment) reassembly.Belonging {
 
 // feed gives a flow its next segment, and ends it when that was the last.
 func (t *tracker) feed(f *flow, s *segment) {
-	defer t.guard(f)
+	t.busy = f
 	f.last = t.now
 	if f.client < 0 && s.seg.Flags&decap.SYN != 0 && s.seg.Flags&decap.RST == 0 {
 		f.client = int8(s.dir)
@@ -137,11 +138,18 @@ func (t *tracker) feed(f *flow, s *segment) {
 	if tail := t.lists[f.list].prev; tail != f && !f.over {
 		f.move(&t.lists[f.list], t.now)
 	}
+	t.busy = nil
 }
 
-// guard keeps a failure of our own in one flow from ending the others.
-func (t *tracker) guard(f *flow) {
-	if r := recover(); r != nil {
+// guard keeps a failure of our own in one flow from ending the others. It is to be deferred.
+func (t *tracker) guard() {
+	r, f := recover(), t.busy
+	t.busy = nil
+	switch {
+	case r == nil:
+	case f == nil:
+		panic(r)
+	default:
 		f.caught(r)
 		t.settle(f)
 	}
@@ -268,7 +276,8 @@ func (t *tracker) tickFlow(f *flow, limit int64) {
 }
 
 func (t *tracker) tickConn(f *flow) {
-	defer t.guard(f)
+	t.busy = f
+	defer t.guard()
 	t.enter(f)
 	if f.conn != nil {
 		f.conn.Tick(t.now, t.pool, f)

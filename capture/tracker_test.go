@@ -79,7 +79,10 @@ func (k *tracked) give(ps ...packet) {
 		it := segment{origin: new(origin), n: k.n, time: k.clock, clock: k.clock}
 		it.dir = uint8(it.key.set(&seg))
 		it.seg = reassembly.Segment{Seq: p.seq, Ack: p.ack, Flags: decap.Flags(p.flags), Data: p.data}
-		k.packet(&it)
+		func() {
+			defer k.guard()
+			k.packet(&it)
+		}()
 	}
 }
 

@@ -41,7 +41,18 @@ func (w *worker) work(b *batch) {
 	w.rec.batch, w.rec.part = b, p
 	w.t.apply(b.pressure)
 	for i := p.head; i >= 0; {
-		it := &b.items[i]
+		i = w.items(b, p, i)
+	}
+	p.held, p.open = w.t.pool.Held, len(w.t.flows)
+	w.gate.leave(b, p)
+}
+
+// items does the items from i on, and returns where it stopped: at the end, or behind one whose flow failed.
+func (w *worker) items(b *batch, p *part, i int32) (next int32) {
+	defer w.t.guard()
+	for next = i; next >= 0; {
+		it := &b.items[next]
+		next = it.next
 		if w.gate.waiters.Load() > 0 {
 			w.gate.passed(p, it.n)
 		}
@@ -54,8 +65,6 @@ func (w *worker) work(b *batch) {
 		case itemFinish:
 			w.t.finish(it.n, it.clock)
 		}
-		i = it.next
 	}
-	p.held, p.open = w.t.pool.Held, len(w.t.flows)
-	w.gate.leave(b, p)
+	return next
 }

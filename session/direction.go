@@ -111,7 +111,12 @@ func (d *direction) inRecord() bool { return d.fed > d.pos }
 
 // feedRecords cuts records out of b and returns what is left when the mode changes.
 func (s *Session) feedRecords(d *direction, b []byte) []byte {
-	defer d.lookAhead(nil) // b is the caller's again
+	b = s.records(d, b)
+	d.lookAhead(nil) // b is the caller's again
+	return b
+}
+
+func (s *Session) records(d *direction, b []byte) []byte {
 	for d.mode == modeRecords {
 		if d.skip > 0 {
 			if b = d.skipDamaged(b); len(b) == 0 {
