@@ -25,6 +25,14 @@ const (
 	OrderGiven
 )
 
+// flushEvery is FlushEvery as it is meant.
+func (o *Options) flushEvery() time.Duration {
+	if o.FlushEvery <= 0 {
+		return defaultFlush
+	}
+	return min(o.FlushEvery, maxFlush)
+}
+
 // Limits of a queue.
 const (
 	chunkSize     = 64 << 10
@@ -154,10 +162,7 @@ func newQueue(opt Options, c consumer) *queue {
 	if opt.Buffer <= 0 {
 		opt.Buffer = defaultBuffer
 	}
-	if opt.FlushEvery <= 0 {
-		opt.FlushEvery = defaultFlush
-	}
-	opt.FlushEvery = min(opt.FlushEvery, maxFlush)
+	opt.FlushEvery = opt.flushEvery()
 	n := 1
 	for opt.Order != OrderGiven && n < runtime.GOMAXPROCS(0)*2 && n < maxShards {
 		n *= 2
