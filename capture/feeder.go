@@ -223,7 +223,7 @@ func (f *feeder) known(b *batch, iface string) bool {
 		return false
 	}
 	o := &b.origins[n-1]
-	return o.key == f.key && o.vlan == f.seg.VLAN && o.iface == iface
+	return o.key.is(&f.key) && o.vlan == f.seg.VLAN && o.iface == iface
 }
 
 // meet takes note of a segment's origin, and of who is to read it.

@@ -104,7 +104,7 @@ func (t *tracker) packet(s *segment) {
 
 // find returns the flow of that key, most often the last packet's; nil if there is none.
 func (t *tracker) find(key *flowKey) *flow {
-	if t.latest == nil || t.latest.key != *key {
+	if t.latest == nil || !t.latest.key.is(key) {
 		t.latest = t.flows[*key]
 	}
 	return t.latest

@@ -267,7 +267,7 @@ func (b *bench) decryptPart(spec captureSpec, text string, rows []against) error
 			}
 		}
 	}
-	all, err := b.readAll(f, min(b.runs, 3), readers...)
+	all, err := b.readAll(f, b.runs, readers...)
 	if err != nil {
 		return err
 	}
