@@ -35,6 +35,7 @@ type flow struct {
 	at     time.Time // of the next tick
 	timer  int       // place among the timers, from 1 on; 0: none
 	limit  time.Time // for dialling, the handshake in progress, or the end of a refused flow; zero: none
+	probed bool      // whether the server has vanished is found out
 	until  time.Time // a peer has broken the connection, and this is for the other to take what it sent
 	queued bool      // among the loop's ready flows
 	closed bool
@@ -251,11 +252,17 @@ func (f *flow) resume() {
 	f.run()
 }
 
+// probeAfter is how old a flow is when it begins to ask the kernel whether its server has vanished.
+const probeAfter = time.Minute
+
 // setTimer has tick called when the next bound on time is reached, if there is one.
 func (f *flow) setTimer(now time.Time) {
 	at := f.limit
 	if !f.until.IsZero() && (at.IsZero() || f.until.Before(at)) {
 		at = f.until
+	}
+	if probe := f.info.Start.Add(probeAfter); !f.probed && (at.IsZero() || probe.Before(at)) {
+		at = probe
 	}
 	if limit := f.cfg().IdleTimeout; limit > 0 {
 		if idle := f.last.Add(limit); at.IsZero() || idle.Before(at) {
@@ -286,6 +293,9 @@ func (f *flow) tick(now time.Time) {
 	case !f.until.IsZero() && !now.Before(f.until):
 		f.gaveUp()
 		return
+	case !f.probed && now.Sub(f.info.Start) >= probeAfter:
+		f.probed = true
+		_ = sock.KeepAlive(f.legs[handshake.Server].fd) // a leg that fails says so itself
 	case reached:
 		f.limit = time.Time{}
 		f.engine.fail(session.HandshakeTimeout, "the handshake took too long", now)

@@ -17,6 +17,7 @@ import (
 	"github.com/sightglass/sightglass/handshake"
 	"github.com/sightglass/sightglass/rsakex"
 	"github.com/sightglass/sightglass/session"
+	"golang.org/x/sys/unix"
 )
 
 // modes are the ways in which bytes pass a flow that nothing is wrong with.
@@ -386,6 +387,31 @@ func TestIdleTimeout(t *testing.T) {
 		expectReset(t, c)
 		r.wantEnded(EndedIdle)
 	})
+}
+
+// TestKeepAlive: of a flow that is not short the kernel asks whether the server is still there.
+func TestKeepAlive(t *testing.T) {
+	r := newRig(t, Config{}, nil)
+	c, s := r.pair()
+	send(t, c, "x")
+	expect(t, s, "x")
+	asks := make(chan int, 2)
+	for _, after := range []time.Duration{0, probeAfter} {
+		for _, l := range r.relay.loops {
+			l.post(func() {
+				for f := range l.flows {
+					f.tick(f.info.Start.Add(after))
+					asked, _ := unix.GetsockoptInt(f.legs[server].fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE)
+					asks <- asked
+				}
+			})
+		}
+		if asked, want := <-asks == 1, after > 0; asked != want {
+			t.Errorf("after %v: %v", after, asked)
+		}
+	}
+	_, _ = c.Close(), s.Close()
+	r.end()
 }
 
 func TestPanics(t *testing.T) {

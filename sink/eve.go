@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sightglass/sightglass/handshake"
@@ -29,6 +30,8 @@ type EVE struct {
 	loc   *time.Location
 	flows flowTable[eveFlow]
 	texts sync.Pool // of *jsonText
+	// second is that of the last timestamp.
+	second atomic.Pointer[second]
 }
 
 // eveFlow is what EVE remembers of a flow.
@@ -121,16 +124,33 @@ func flowID(f *session.Flow) uint64 {
 	return h.Sum64()>>13 | 1 // 51 bits, as Suricata's
 }
 
-// appendTimestamp appends a time as Suricata writes it.
-func appendTimestamp(dst []byte, t time.Time) []byte {
-	return t.AppendFormat(dst, "2006-01-02T15:04:05.000000-0700")
+// second is what the timestamps within one second have in common.
+type second struct {
+	unix int64
+	date string // up to the fraction
+	zone string // behind it
+}
+
+// secondOf returns the second of a time as Suricata writes it, most often the last one again.
+func (v *EVE) secondOf(t time.Time) *second {
+	s := v.second.Load()
+	if s == nil || s.unix != t.Unix() {
+		t = t.In(v.loc)
+		s = &second{t.Unix(), t.Format("2006-01-02T15:04:05."), t.Format("-0700")}
+		v.second.Store(s)
+	}
+	return s
 }
 
 func (v *EVE) timestamp(j *jsonText, name string, t time.Time) {
+	s := v.secondOf(t)
 	j.key(name)
-	j.b = append(j.b, '"')
-	j.b = appendTimestamp(j.b, t.In(v.loc))
-	j.b = append(j.b, '"')
+	j.b = append(append(j.b, '"'), s.date...)
+	micros := t.Nanosecond() / 1000
+	for unit := 100_000; unit > 0; unit /= 10 {
+		j.b = append(j.b, '0'+byte(micros/unit%10))
+	}
+	j.b = append(append(j.b, s.zone...), '"')
 }
 
 // begin starts an event of a flow with what all have in common.

@@ -154,3 +154,19 @@ func TestJSONText(t *testing.T) {
 		t.Errorf("%s, want %s", got, want)
 	}
 }
+
+// TestTimestamps: what times within a second have in common is kept, and nothing of another second.
+func TestTimestamps(t *testing.T) {
+	zone := time.FixedZone("", -(3*60+30)*60)
+	v := NewEVE(NewOutput(io.Discard, Options{}), EVEOptions{Location: zone})
+	defer v.Close()
+	for _, at := range []time.Time{
+		epoch, epoch.Add(999_999_999), epoch.Add(time.Second), epoch, epoch.Add(time.Nanosecond * 1999), {}, time.Unix(-1, 7000), time.Unix(0, 0),
+	} {
+		j := new(jsonText)
+		v.timestamp(j, "t", at)
+		if want := `"t":"` + at.In(zone).Format("2006-01-02T15:04:05.000000-0700") + `"`; string(j.b) != want {
+			t.Errorf("%s, want %s", j.b, want)
+		}
+	}
+}

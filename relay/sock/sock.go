@@ -18,23 +18,27 @@ import (
 // An Option is a socket option with an integer value.
 type Option struct{ Level, Name, Value int }
 
-// Common are options that every leg has: data goes out at once, and a peer that has vanished is found
-// out. What a listener accepts inherits them.
-var Common = []Option{
+// common are options that every leg has: data goes out at once.
+var common = []Option{
 	{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
 	{unix.SOL_SOCKET, unix.SO_OOBINLINE, 1}, // an urgent byte is one like the others (RFC 6093, Section 4)
+}
+
+// probing finds out a peer that has vanished.
+var probing = []Option{
 	{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
 	{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 120}, // seconds
 	{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
 }
 
-// Listen opens a listener. Its options are set before it is bound, Common's too.
+// Listen opens a listener. Its options are set before it is bound. What it accepts inherits them, and finds out a
+// peer that has vanished.
 func Listen(ctx context.Context, network, address string, options ...Option) (net.Listener, error) {
 	lc := net.ListenConfig{
-		KeepAlive: -1, // Common has it, once for all
+		KeepAlive: -1, // probing has it, once for all
 		Control: func(_, _ string, c syscall.RawConn) error {
 			var inner error
-			err := c.Control(func(fd uintptr) { inner = set(int(fd), Common, options) })
+			err := c.Control(func(fd uintptr) { inner = set(int(fd), common, probing, options) })
 			return errors.Join(err, inner)
 		},
 	}
@@ -80,7 +84,7 @@ func connect(local, remote netip.AddrPort, options []Option) (fd int, err error)
 		err = os.NewSyscallError("connect", begin(fd, &to))
 	}
 	if err == nil {
-		err = set(fd, Common) // while the peer answers
+		err = set(fd, common) // while the peer answers
 	}
 	if err != nil {
 		Close(fd)
@@ -88,6 +92,10 @@ func connect(local, remote netip.AddrPort, options []Option) (fd int, err error)
 	}
 	return fd, nil
 }
+
+// KeepAlive has a connection find out that its peer has vanished. Connect does not: for most connections, which
+// are short, three system calls are more than that is worth.
+func KeepAlive(fd int) error { return set(fd, probing) }
 
 func dialError(local, remote netip.AddrPort, err error) error {
 	e := &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(remote), Err: err}

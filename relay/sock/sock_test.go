@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -73,7 +74,10 @@ func TestConnect(t *testing.T) {
 		if err != nil || local.String() != s.RemoteAddr().String() {
 			t.Errorf("from %v, %v, but the peer says %v", local, err, s.RemoteAddr())
 		}
-		for _, o := range Common {
+		if err := KeepAlive(fd); err != nil {
+			t.Error(err)
+		}
+		for _, o := range slices.Concat(common, probing) {
 			mine, err := unix.GetsockoptInt(fd, o.Level, o.Name)
 			if theirs := option(t, s.(*net.TCPConn), o.Level, o.Name); err != nil || mine != o.Value || theirs != o.Value {
 				t.Errorf("option %d is %d where connected, %d where accepted; want %d (%v)", o.Name, mine, theirs, o.Value, err)
