@@ -169,12 +169,15 @@ func (d *direction) cut(b []byte) (whole []byte, n int, ok bool) {
 		} else if need == 0 {
 			return have, n, true
 		}
-		if len(b) == 0 {
-			return nil, n, true
-		}
 		take := min(need, len(b))
 		d.keep(b[:take])
 		b, n = b[take:], n+take
+		switch {
+		case take < need:
+			return nil, n, true
+		case size > 0:
+			return d.kept(), n, true
+		}
 	}
 }
 
