@@ -99,8 +99,8 @@ func TestPrivileges(t *testing.T) {
 		t.Errorf("with CAP_BPF and CAP_NET_ADMIN: %s", out)
 	}
 	out := run()
-	want := "loading the steering program: not permitted, it takes root or CAP_BPF and CAP_NET_ADMIN (before Linux 5.8 CAP_SYS_ADMIN): failed to set memlock rlimit: operation not permitted\n" +
-		"loading the shunting filter: not permitted, it takes root or CAP_BPF and CAP_NET_ADMIN (before Linux 5.8 CAP_SYS_ADMIN): failed to set memlock rlimit: operation not permitted\n"
+	want := "loading the steering program: not permitted, it takes root or CAP_BPF and CAP_NET_ADMIN (before Linux 5.8 CAP_SYS_ADMIN): raising the limit on locked memory: operation not permitted\n" +
+		"loading the shunting filter: not permitted, it takes root or CAP_BPF and CAP_NET_ADMIN (before Linux 5.8 CAP_SYS_ADMIN): raising the limit on locked memory: operation not permitted\n"
 	if out != want {
 		t.Errorf("without any capability: got\n%swant\n%s", out, want)
 	}
