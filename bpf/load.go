@@ -57,11 +57,8 @@ func load(what string, spec *ebpf.CollectionSpec, objects any, needs []need) err
 	// Before Linux 5.11 maps and programs count as locked memory. (ebpf/rlimit is not used: it asks the
 	// kernel for a map whenever a program begins that imports it, and few runs need one.)
 	unlimited := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
-	limitErr := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unlimited)
+	_ = unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unlimited) // where it matters and fails, loading tells
 	if err := spec.LoadAndAssign(objects, nil); err != nil {
-		if limitErr != nil && errors.Is(err, unix.EPERM) {
-			err = fmt.Errorf("raising the limit on locked memory: %w", limitErr) // the first that was not permitted
-		}
 		return explain("loading "+what, err, needs)
 	}
 	return nil

@@ -228,6 +228,9 @@ func (f *feeder) known(b *batch, iface string) bool {
 
 // meet takes note of a segment's origin, and of who is to read it.
 func (f *feeder) meet(b *batch, iface string) {
+	if n := len(b.origins); n > 0 && f.worker < 0 {
+		b.origins = b.origins[:n-1] // nobody's
+	}
 	b.origins = append(b.origins, origin{f.key, iface, f.seg.VLAN})
 	f.worker = -1
 	if f.sel.endpoints(&f.key) {

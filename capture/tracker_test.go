@@ -211,6 +211,44 @@ func TestPanicIsContained(t *testing.T) {
 	}
 }
 
+// A worker goes on behind an item whose flow met a bug, in the same batch.
+func TestWorkerGoesOn(t *testing.T) {
+	g := newGate()
+	w := newWorker(0, &Options{Session: &session.Config{}, Workers: 1}, Bounds{}.withDefaults(), g)
+	var engines []*fake
+	w.t.newEngine = func(f session.Flow) engine {
+		e := &fake{flow: f, bad: len(engines)%2 == 0, worse: len(engines)%4 == 0}
+		engines = append(engines, e)
+		return e
+	}
+	b := newBatch(1)
+	b.reset()
+	const flows, segments = 8, 3
+	for i := range flows * segments {
+		seg := decap.Segment{Src: decap.Addr{Low: uint64(i % flows)}, Dst: decap.Addr{Low: 99}, SrcPort: 40000, DstPort: 443}
+		var key flowKey
+		it := b.next()
+		*it = item{n: uint64(i + 1), seq: uint32(i / flows), dir: uint8(key.set(&seg)), origin: int32(len(b.origins))}
+		if it.seq == 0 {
+			it.flags = decap.SYN
+		} else {
+			it.data = []byte("x")
+		}
+		b.origins = append(b.origins, origin{key: key})
+		b.add(0)
+	}
+	g.open(b, 0)
+	w.work(b)
+	if !b.complete || len(engines) != flows || len(w.t.counters.panics) != flows/2 {
+		t.Fatalf("complete: %v, %d flows, panics: %v", b.complete, len(engines), w.t.counters.panics)
+	}
+	for i, e := range engines {
+		if said := e.said.String(); e.bad != (said == "") || !e.bad && said != strings.Repeat("client:x ", segments-1) {
+			t.Errorf("flow %d, which meets a bug: %v, said %q", i, e.bad, said)
+		}
+	}
+}
+
 func TestClock(t *testing.T) {
 	var c clock
 	const s = int64(time.Second)

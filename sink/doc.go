@@ -15,6 +15,7 @@
 //	NewFollow(out, FollowOptions)  --follow            the conversation, for people
 //	NewSummary(out, SummaryOptions)                    a line a flow, a final table
 //	NewHAR(out, HAROptions)        --har               HTTP exchanges
+//	NewRaw(out)                    --raw               the plaintext, for captures
 //
 // Three bring their own output:
 //
@@ -23,7 +24,7 @@
 //	NewMirror(ifname, MirrorOptions)   --mirror        packets onto an interface (Linux)
 //
 // [NewFan] makes one session.Handler of them all. Options.Append suits key logs and EVE, which are
-// lines; RotateSize and RotateTime suit all that Create opens.
+// lines; RotateSize and RotateTime suit all that Create opens but for NewRaw.
 //
 // # Who waits for whom
 //
@@ -32,6 +33,7 @@
 // Options.Lossless a full queue blocks the caller (captures, whose input can wait); without it the
 // record is dropped whole and counted (inline and sniff, whose input cannot). So what is written
 // is well-formed in either case, and is visible to others within Options.FlushEvery.
+// Raw alone has no queue: its caller writes.
 //
 // # Order
 //

@@ -98,12 +98,12 @@ func (r *Raw) Flush() error {
 
 // Close flushes and closes the output.
 func (r *Raw) Close() error {
-	err := r.Flush()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return err
+		return r.err
 	}
 	r.closed = true
-	return errors.Join(err, r.out.Discard())
+	r.drain()
+	return errors.Join(r.err, r.out.Discard())
 }

@@ -274,6 +274,43 @@ func TestDecodeAllocatesNothing(t *testing.T) {
 	}
 }
 
+// The short way for common packets says what the long one does, or leaves the packet to it.
+func TestCommonPackets(t *testing.T) {
+	const ip, tcp = 14, 34
+	for name, change := range map[string]func(b []byte) []byte{
+		"as it is":               func(b []byte) []byte { return b },
+		"padded":                 func(b []byte) []byte { return append(b, 0, 0, 0, 0, 0, 0) },
+		"cut in the payload":     func(b []byte) []byte { return b[:len(b)-1] },
+		"cut in the header":      func(b []byte) []byte { return b[:tcp+19] },
+		"no payload":             func(b []byte) []byte { b[ip+2], b[ip+3] = 0, 40; return b[:tcp+20] },
+		"a length of 0":          func(b []byte) []byte { b[ip+2], b[ip+3] = 0, 0; return b },
+		"a length of 39":         func(b []byte) []byte { b[ip+2], b[ip+3] = 0, 39; return b },
+		"a length beyond":        func(b []byte) []byte { b[ip+2] = 0xff; return b },
+		"IP options":             func(b []byte) []byte { b[ip] = 0x46; return b },
+		"version 6":              func(b []byte) []byte { b[ip] = 0x65; return b },
+		"a fragment":             func(b []byte) []byte { b[ip+6] |= 0x20; return b },
+		"a later fragment":       func(b []byte) []byte { b[ip+7] = 1; return b },
+		"must not be a fragment": func(b []byte) []byte { b[ip+6] = 0x40; return b },
+		"UDP":                    func(b []byte) []byte { b[ip+9] = 17; return b },
+		"ARP":                    func(b []byte) []byte { b[ip-1] = 6; return b },
+		"an offset of 16":        func(b []byte) []byte { b[tcp+12] = 0x40; return b },
+		"an offset of 60":        func(b []byte) []byte { b[tcp+12] = 0xf0; return b },
+		"an offset of 24":        func(b []byte) []byte { b[tcp+12] = 0x60; return b },
+		"all flags":              func(b []byte) []byte { b[tcp+13] = 0xff; return b },
+	} {
+		b := change(bytes.Clone(frame4(t)))
+		var short, long Segment
+		var d Decoder
+		res := d.decode(LinkEthernet, b, len(b), 0, &long)
+		if short.common(b) && (res != TCP || !reflect.DeepEqual(short, long)) {
+			t.Errorf("%s: %+v by the short way, %v %+v by the long one", name, short, res, long)
+		}
+	}
+	if !new(Segment).common(frame4(t)) {
+		t.Error("the common packet does not go the short way")
+	}
+}
+
 func BenchmarkDecode(b *testing.B) {
 	var d Decoder
 	var seg Segment

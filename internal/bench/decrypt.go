@@ -5,12 +5,14 @@ package main
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/sightglass/sightglass/handshake"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,16 +21,16 @@ type reader struct {
 	name    string
 	command func(b *bench, file string) *exec.Cmd
 	reads   bool // it writes a digest of the plaintext
-	// showed says, of what the program wrote, whether it decrypted so many bytes.
-	showed func(out string, plain uint64) error
+	// showed says, of what the program wrote, whether it decrypted all of a file; nil: the digest does.
+	showed func(out string, f *captureFile) error
 }
 
 var (
-	sightglassReader = &reader{name: "sightglass", command: sightglassDecrypt, reads: true}
-	ssldumpReader    = &reader{name: "ssldump", command: ssldumpDecrypt, showed: showedBytes}
-	tsharkReader     = &reader{name: "tshark", command: tsharkDecrypt, showed: showedHex}
+	sightglassReader = &reader{name: "sightglass", command: sightglassDecrypt, reads: true, showed: showedRaw}
+	ssldumpReader    = &reader{name: "ssldump", command: ssldumpDecrypt, showed: byPlain(showedBytes)}
+	tsharkReader     = &reader{name: "tshark", command: tsharkDecrypt, showed: byPlain(showedHex)}
 	sightglassAdder  = &reader{name: "sightglass, adding up", command: sightglassTable, reads: true}
-	tsharkAdder      = &reader{name: "tshark, adding up", command: tsharkAdd, showed: tsharkShowed}
+	tsharkAdder      = &reader{name: "tshark, adding up", command: tsharkAdd, showed: byPlain(tsharkShowed)}
 )
 
 // sightglassDecrypt writes the plaintext.
@@ -68,6 +70,28 @@ func tsharkCommand(b *bench, file, tap string) *exec.Cmd {
 
 func tsharkKeys(b *bench) string {
 	return fmt.Sprintf("tls.keys_list:%s,%d,data,%s", captureServer.Addr(), captureServer.Port(), b.lab.file(serverKey))
+}
+
+// showedRaw says that a program wrote exactly the plaintext: of each flow what the client said, and then what the
+// server did.
+func showedRaw(out string, f *captureFile) error {
+	if uint64(len(out)) != f.plain() {
+		return fmt.Errorf("it wrote %d bytes of %d", len(out), f.plain())
+	}
+	for _, s := range f.sums {
+		for side, n := range s.Bytes {
+			if crc32.Checksum([]byte(out[:n]), castagnoli) != s.CRC[side] {
+				return fmt.Errorf("it wrote something else of what the %v at %s said", handshake.Side(side), s.Client)
+			}
+			out = out[n:]
+		}
+	}
+	return nil
+}
+
+// byPlain is of what is known by how much plaintext there is.
+func byPlain(showed func(out string, plain uint64) error) func(string, *captureFile) error {
+	return func(out string, f *captureFile) error { return showed(out, f.plain()) }
 }
 
 // showedBytes says that a program wrote at least the plaintext.
@@ -136,7 +160,7 @@ func (b *bench) read(r *reader, f *captureFile, out string, watch func(*child)) 
 // That is looked for often, and is not part of the runs whose time is taken.
 func (b *bench) verify(r *reader, f *captureFile) (int64, error) {
 	out := os.DevNull
-	if !r.reads { // else it is checked in every run
+	if r.showed != nil {
 		out = b.lab.file("shown")
 		defer os.Remove(out)
 	}
@@ -144,16 +168,21 @@ func (b *bench) verify(r *reader, f *captureFile) (int64, error) {
 	if _, err := b.read(r, f, out, func(c *child) { peak = c.watchPeak(b.ctx.Done()) }); err != nil {
 		return 0, err
 	}
-	if !r.reads {
-		shown, err := os.ReadFile(out)
-		if err == nil {
-			err = r.showed(string(shown), f.plain())
-		}
-		if err != nil {
-			return 0, fmt.Errorf("%s of %s: %w", r.name, f.name, err)
-		}
+	most := <-peak
+	if most == 0 {
+		return 0, fmt.Errorf("%s of %s: it ended before its memory was seen", r.name, f.name)
 	}
-	return <-peak, nil
+	if r.showed == nil {
+		return most, nil
+	}
+	shown, err := os.ReadFile(out)
+	if err == nil {
+		err = r.showed(string(shown), f)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%s of %s: %w", r.name, f.name, err)
+	}
+	return most, nil
 }
 
 // watchPeak asks for a process's largest resident size until it ends.
