@@ -169,10 +169,10 @@ func (l *loop) run(failed context.CancelCauseFunc) {
 	}
 }
 
-// turn is half of what Go's scheduler lets a goroutine run. One that runs longer is interrupted, by a signal; its
+// turn is less than the 10 ms that Go's scheduler lets a goroutine run. One that runs longer is interrupted, by a signal; its
 // system calls, however short, lose it its processor; and the scheduler's own thread looks for more of the kind
 // every 20 µs. All that took a twentieth of a busy box's time.
-const turn = 5 * time.Millisecond
+const turn = 8 * time.Millisecond
 
 // giveTurn lets other goroutines run before the scheduler would see to it.
 func (l *loop) giveTurn(now time.Time) {
