@@ -224,6 +224,9 @@ func (b *bench) readAll(f *captureFile, runs int, readers ...*reader) (map[*read
 	seconds := make(map[*reader][]float64)
 	for range runs {
 		for _, r := range readers {
+			if err := f.touch(); err != nil {
+				return nil, err
+			}
 			one, err := b.read(r, f, os.DevNull, nil)
 			if err != nil {
 				return nil, err
