@@ -28,7 +28,7 @@ type EVEOptions struct {
 type EVE struct {
 	base
 	loc   *time.Location
-	flows flowTable[eveFlow]
+	flows FlowTable[eveFlow]
 	texts sync.Pool // of *jsonText
 	// second is that of the last timestamp.
 	second atomic.Pointer[second]
@@ -64,7 +64,7 @@ func NewEVE(out *Output, opt EVEOptions) *EVE {
 
 // Event writes what the event completes.
 func (v *EVE) Event(e *session.Event) {
-	f := v.flows.get(e.Flow.ID)
+	f := v.flows.Get(e.Flow.ID)
 	if f == nil {
 		f = v.open(e)
 	}
@@ -91,12 +91,12 @@ func (v *EVE) Event(e *session.Event) {
 func (v *EVE) open(e *session.Event) *eveFlow {
 	f := &eveFlow{id: flowID(e.Flow)}
 	f.http.emit = func(x *exchange) { v.http(f, x) }
-	v.flows.put(e.Flow.ID, f)
+	v.flows.Put(e.Flow.ID, f)
 	return f
 }
 
 func (v *EVE) end(f *eveFlow, e *session.Event) {
-	v.flows.remove(e.Flow.ID)
+	v.flows.Remove(e.Flow.ID)
 	if e.Flow.TLS && !f.tls {
 		v.tls(f, e)
 	}
@@ -131,26 +131,31 @@ type second struct {
 	zone string // behind it
 }
 
-// secondOf returns the second of a time as Suricata writes it, most often the last one again.
-func (v *EVE) secondOf(t time.Time) *second {
+// appendTime appends a time as Suricata writes it. Most are of the last second again; an earlier one, as when a flow
+// began, does not take its place.
+func (v *EVE) appendTime(dst []byte, t time.Time) []byte {
 	s := v.second.Load()
-	if s == nil || s.unix != t.Unix() {
-		t = t.In(v.loc)
-		s = &second{t.Unix(), t.Format("2006-01-02T15:04:05."), t.Format("-0700")}
+	if s == nil || s.unix < t.Unix() {
+		local := t.In(v.loc)
+		s = &second{t.Unix(), local.Format("2006-01-02T15:04:05."), local.Format("-0700")}
 		v.second.Store(s)
 	}
-	return s
+	if s.unix != t.Unix() {
+		return t.In(v.loc).AppendFormat(dst, "2006-01-02T15:04:05.000000-0700")
+	}
+	dst = append(dst, s.date...)
+	micros := t.Nanosecond() / 1000
+	for unit := 100_000; unit > 0; unit /= 10 {
+		dst = append(dst, '0'+byte(micros/unit%10))
+	}
+	return append(dst, s.zone...)
 }
 
 func (v *EVE) timestamp(j *jsonText, name string, t time.Time) {
-	s := v.secondOf(t)
 	j.key(name)
-	j.b = append(append(j.b, '"'), s.date...)
-	micros := t.Nanosecond() / 1000
-	for unit := 100_000; unit > 0; unit /= 10 {
-		j.b = append(j.b, '0'+byte(micros/unit%10))
-	}
-	j.b = append(append(j.b, s.zone...), '"')
+	j.b = append(j.b, '"')
+	j.b = v.appendTime(j.b, t)
+	j.b = append(j.b, '"')
 }
 
 // begin starts an event of a flow with what all have in common.

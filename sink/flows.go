@@ -9,17 +9,17 @@ import (
 
 const flowShards = 64
 
-// flowTable keeps a sink's state of each open flow. A flow's events never come twice at once, so
-// its state needs no lock; finding it takes a read lock on a 64th of the flows.
-type flowTable[T any] struct {
+// FlowTable keeps a sink's state of each open flow. A flow's events never come twice at once, so
+// its state needs no lock; finding it takes a read lock on a 64th of the flows. The zero value is empty.
+type FlowTable[T any] struct {
 	shards [flowShards]struct {
 		mu sync.RWMutex
 		m  map[uint64]*T
 	}
 }
 
-// get returns the state of a flow, nil when there is none.
-func (t *flowTable[T]) get(id uint64) *T {
+// Get returns the state of a flow, nil when there is none.
+func (t *FlowTable[T]) Get(id uint64) *T {
 	s := &t.shards[id%flowShards]
 	s.mu.RLock()
 	v := s.m[id]
@@ -27,8 +27,8 @@ func (t *flowTable[T]) get(id uint64) *T {
 	return v
 }
 
-// put keeps the state of a flow.
-func (t *flowTable[T]) put(id uint64, v *T) {
+// Put keeps the state of a flow.
+func (t *FlowTable[T]) Put(id uint64, v *T) {
 	s := &t.shards[id%flowShards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -38,8 +38,8 @@ func (t *flowTable[T]) put(id uint64, v *T) {
 	s.m[id] = v
 }
 
-// remove forgets a flow.
-func (t *flowTable[T]) remove(id uint64) {
+// Remove forgets a flow.
+func (t *FlowTable[T]) Remove(id uint64) {
 	s := &t.shards[id%flowShards]
 	s.mu.Lock()
 	delete(s.m, id)

@@ -23,7 +23,7 @@ type FollowOptions struct {
 type Follow struct {
 	base
 	opt   FollowOptions
-	flows flowTable[followFlow]
+	flows FlowTable[followFlow]
 	bufs  sync.Pool // of *[]byte
 }
 
@@ -62,13 +62,13 @@ func (f *Follow) Event(e *session.Event) {
 	default:
 		return
 	}
-	s := f.flows.get(e.Flow.ID)
+	s := f.flows.Get(e.Flow.ID)
 	if s == nil {
 		if e.Kind == session.KindReset {
 			return
 		}
 		s = new(followFlow)
-		f.flows.put(e.Flow.ID, s)
+		f.flows.Put(e.Flow.ID, s)
 	}
 	switch e.Kind {
 	case session.KindEstablished:
@@ -80,7 +80,7 @@ func (f *Follow) Event(e *session.Event) {
 	case session.KindReset:
 		f.note(e, s, fmt.Sprintf("reset by the %s", e.Side))
 	case session.KindEnd:
-		f.flows.remove(e.Flow.ID)
+		f.flows.Remove(e.Flow.ID)
 		f.end(e, s)
 	}
 }

@@ -34,7 +34,7 @@ type HAROptions struct {
 type HAR struct {
 	base
 	keep  bodyKeeper
-	flows flowTable[harFlow]
+	flows FlowTable[harFlow]
 }
 
 type harFlow struct {
@@ -78,18 +78,18 @@ func (harShape) tail(dst []byte) []byte { return append(dst, "\n]}}\n"...) }
 
 // Event reads HTTP.
 func (h *HAR) Event(e *session.Event) {
-	f := h.flows.get(e.Flow.ID)
+	f := h.flows.Get(e.Flow.ID)
 	if f == nil {
 		f = &harFlow{}
 		f.http.keep = &h.keep
 		f.http.emit = func(x *exchange) { h.entry(f, x) }
-		h.flows.put(e.Flow.ID, f)
+		h.flows.Put(e.Flow.ID, f)
 	}
 	f.e = e
 	f.http.event(e)
 	f.e = nil
 	if e.Kind == session.KindEnd {
-		h.flows.remove(e.Flow.ID)
+		h.flows.Remove(e.Flow.ID)
 	}
 }
 

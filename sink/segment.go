@@ -73,7 +73,7 @@ type packetOut interface {
 // packetiser turns the events of flows into TCP packets. A flow appears with its first plaintext
 // or once its handshake was verified: what could not be read is not shown as an empty connection.
 type packetiser struct {
-	flows flowTable[conversation]
+	flows FlowTable[conversation]
 	mtu   int
 	out   packetOut
 }
@@ -82,14 +82,14 @@ func (p *packetiser) event(e *session.Event) {
 	var c *conversation
 	switch e.Kind {
 	case session.KindEnd:
-		p.flows.remove(e.Flow.ID)
+		p.flows.Remove(e.Flow.ID)
 		return
 	case session.KindEstablished, session.KindData, session.KindGap:
-		if c = p.flows.get(e.Flow.ID); c == nil {
+		if c = p.flows.Get(e.Flow.ID); c == nil {
 			c = p.open(e)
 		}
 	case session.KindFin, session.KindReset:
-		c = p.flows.get(e.Flow.ID)
+		c = p.flows.Get(e.Flow.ID)
 	}
 	if c == nil || c.reset {
 		return
@@ -112,7 +112,7 @@ func (p *packetiser) event(e *session.Event) {
 func (p *packetiser) open(e *session.Event) *conversation {
 	c := newConversation(e.Flow, p.mtu)
 	c.last = c.clock.at(e.Time)
-	p.flows.put(e.Flow.ID, c)
+	p.flows.Put(e.Flow.ID, c)
 	p.out.begin(c, e.Flow)
 	p.send(c, handshake.Client, flagSYN, nil)
 	c.next[handshake.Client]++

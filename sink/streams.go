@@ -23,7 +23,7 @@ type StreamsOptions struct {
 // lost is not in the files; the file "gaps.tsv" lists it: file, offset, bytes.
 type Streams struct {
 	base
-	flows flowTable[streamsFlow]
+	flows FlowTable[streamsFlow]
 }
 
 type streamsFlow struct {
@@ -63,19 +63,19 @@ func (s *Streams) Event(e *session.Event) {
 	switch e.Kind {
 	case session.KindData, session.KindGap:
 	case session.KindEnd:
-		if s.flows.get(e.Flow.ID) != nil {
-			s.flows.remove(e.Flow.ID)
+		if s.flows.Get(e.Flow.ID) != nil {
+			s.flows.Remove(e.Flow.ID)
 			s.q.put(nanos(e.Time), e.Flow.ID, streamEnd, nil, nil, nil)
 		}
 		return
 	default:
 		return
 	}
-	f := s.flows.get(e.Flow.ID)
+	f := s.flows.Get(e.Flow.ID)
 	if f == nil {
 		both := streamBase(e.Flow)
 		f = &streamsFlow{name: [2][]byte{[]byte(both + "-client"), []byte(both + "-server")}}
-		s.flows.put(e.Flow.ID, f)
+		s.flows.Put(e.Flow.ID, f)
 	}
 	name := f.name[e.Side]
 	if e.Kind == session.KindGap {

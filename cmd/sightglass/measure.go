@@ -47,34 +47,10 @@ func (e *env) profile() (stop func(), err error) {
 // which the processor has an instruction for. A line is "client server outcome cause", and for each side
 // the bytes and their checksum.
 type digest struct {
-	flows [16]digestFlows // by flow ID
+	flows sink.FlowTable[[2]flowSum]
 	mu    sync.Mutex
 	f     *os.File
 	w     *bufio.Writer
-}
-
-// digestFlows are the open flows of which a goroutine may have one while others have others.
-type digestFlows struct {
-	mu   sync.Mutex
-	sums map[uint64]*[2]flowSum
-}
-
-func (d *digest) shard(id uint64) *digestFlows { return &d.flows[id%uint64(len(d.flows))] }
-
-func (f *digestFlows) get(id uint64) *[2]flowSum {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.sums[id]
-}
-
-func (f *digestFlows) put(id uint64, s *[2]flowSum) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if s == nil {
-		delete(f.sums, id)
-	} else {
-		f.sums[id] = s
-	}
 }
 
 // flowSum is of one side of one flow.
@@ -90,28 +66,23 @@ func newDigest(path string) (sink.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &digest{f: f, w: bufio.NewWriterSize(f, 64<<10)}
-	for i := range d.flows {
-		d.flows[i].sums = make(map[uint64]*[2]flowSum)
-	}
-	return d, nil
+	return &digest{f: f, w: bufio.NewWriterSize(f, 64<<10)}, nil
 }
 
 // Event implements session.Handler.
 func (d *digest) Event(e *session.Event) {
-	flows := d.shard(e.Flow.ID)
 	switch e.Kind {
 	case session.KindOpen:
-		flows.put(e.Flow.ID, new([2]flowSum))
+		d.flows.Put(e.Flow.ID, new([2]flowSum))
 	case session.KindData:
-		if sums := flows.get(e.Flow.ID); sums != nil {
+		if sums := d.flows.Get(e.Flow.ID); sums != nil {
 			s := &sums[e.Side]
 			s.bytes += uint64(len(e.Data))
 			s.crc = crc32.Update(s.crc, castagnoli, e.Data)
 		}
 	case session.KindEnd:
-		if sums := flows.get(e.Flow.ID); sums != nil {
-			flows.put(e.Flow.ID, nil)
+		if sums := d.flows.Get(e.Flow.ID); sums != nil {
+			d.flows.Remove(e.Flow.ID)
 			d.line(e.Flow, sums)
 		}
 	}
