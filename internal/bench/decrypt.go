@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"os/exec"
 	"slices"
@@ -22,7 +23,7 @@ type reader struct {
 	command func(b *bench, file string) *exec.Cmd
 	reads   bool // it writes a digest of the plaintext
 	// showed says, of what the program wrote, whether it decrypted all of a file; nil: the digest does.
-	showed func(out string, f *captureFile) error
+	showed func(out io.Reader, f *captureFile) error
 }
 
 var (
@@ -74,24 +75,30 @@ func tsharkKeys(b *bench) string {
 
 // showedRaw says that a program wrote exactly the plaintext: of each flow what the client said, and then what the
 // server did.
-func showedRaw(out string, f *captureFile) error {
-	if uint64(len(out)) != f.plain() {
-		return fmt.Errorf("it wrote %d bytes of %d", len(out), f.plain())
-	}
+func showedRaw(out io.Reader, f *captureFile) error {
 	for _, s := range f.sums {
 		for side, n := range s.Bytes {
-			if crc32.Checksum([]byte(out[:n]), castagnoli) != s.CRC[side] {
-				return fmt.Errorf("it wrote something else of what the %v at %s said", handshake.Side(side), s.Client)
+			sum := crc32.New(castagnoli)
+			if _, err := io.CopyN(sum, out, int64(n)); err != nil || sum.Sum32() != s.CRC[side] {
+				return fmt.Errorf("it wrote something else of what the %v at %s said (%v)", handshake.Side(side), s.Client, err)
 			}
-			out = out[n:]
 		}
+	}
+	if n, err := io.Copy(io.Discard, out); n > 0 || err != nil {
+		return fmt.Errorf("it wrote %d bytes more (%v)", n, err)
 	}
 	return nil
 }
 
 // byPlain is of what is known by how much plaintext there is.
-func byPlain(showed func(out string, plain uint64) error) func(string, *captureFile) error {
-	return func(out string, f *captureFile) error { return showed(out, f.plain()) }
+func byPlain(showed func(out string, plain uint64) error) func(io.Reader, *captureFile) error {
+	return func(out io.Reader, f *captureFile) error {
+		b, err := io.ReadAll(out)
+		if err != nil {
+			return err
+		}
+		return showed(string(b), f.plain())
+	}
 }
 
 // showedBytes says that a program wrote at least the plaintext.
@@ -125,16 +132,17 @@ type reading struct {
 	peak    int64 // bytes resident
 }
 
-// read has a program decrypt a file and checks what it read. What it writes goes to out. watch may be told of
-// the process.
-func (b *bench) read(r *reader, f *captureFile, out string, watch func(*child)) (seconds float64, err error) {
-	w, err := os.Create(out)
-	if err != nil {
-		return 0, err
+// read has a program decrypt a file and checks what it read. What it writes goes to out, which is closed; nil:
+// nowhere. watch may be told of the process.
+func (b *bench) read(r *reader, f *captureFile, out *os.File, watch func(*child)) (seconds float64, err error) {
+	if out == nil {
+		if out, err = os.OpenFile(os.DevNull, os.O_WRONLY, 0); err != nil {
+			return 0, err
+		}
 	}
-	defer w.Close()
+	defer out.Close()
 	cmd := r.command(b, f.path)
-	cmd.Stdout = w
+	cmd.Stdout = out
 	begun := time.Now()
 	c, err := start(b.lab.Box, readerLife, cmd)
 	if err != nil {
@@ -159,28 +167,34 @@ func (b *bench) read(r *reader, f *captureFile, out string, watch func(*child)) 
 // verify has a program decrypt a file to see that it does, and returns the most memory that it held, in bytes.
 // That is looked for often, and is not part of the runs whose time is taken.
 func (b *bench) verify(r *reader, f *captureFile) (int64, error) {
-	out := os.DevNull
-	if r.showed != nil {
-		out = b.lab.file("shown")
-		defer os.Remove(out)
+	var out *os.File
+	shown := make(chan error, 1)
+	if r.showed == nil {
+		shown <- nil
+	} else {
+		from, to, err := os.Pipe() // not a file, which would take the place of what is read afterwards in memory
+		if err != nil {
+			return 0, err
+		}
+		out = to
+		go func() {
+			defer from.Close()
+			err := r.showed(from, f)
+			_, _ = io.Copy(io.Discard, from) // the program shall not wait
+			shown <- err
+		}()
 	}
 	var peak <-chan int64
-	if _, err := b.read(r, f, out, func(c *child) { peak = c.watchPeak(b.ctx.Done()) }); err != nil {
+	_, err := b.read(r, f, out, func(c *child) { peak = c.watchPeak(b.ctx.Done()) })
+	if serr := <-shown; err == nil && serr != nil {
+		err = fmt.Errorf("%s of %s: %w", r.name, f.name, serr)
+	}
+	if err != nil {
 		return 0, err
 	}
 	most := <-peak
 	if most == 0 {
 		return 0, fmt.Errorf("%s of %s: it ended before its memory was seen", r.name, f.name)
-	}
-	if r.showed == nil {
-		return most, nil
-	}
-	shown, err := os.ReadFile(out)
-	if err == nil {
-		err = r.showed(string(shown), f)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("%s of %s: %w", r.name, f.name, err)
 	}
 	return most, nil
 }
@@ -227,7 +241,7 @@ func (b *bench) readAll(f *captureFile, runs int, readers ...*reader) (map[*read
 			if err := f.touch(); err != nil {
 				return nil, err
 			}
-			one, err := b.read(r, f, os.DevNull, nil)
+			one, err := b.read(r, f, nil, nil)
 			if err != nil {
 				return nil, err
 			}
