@@ -6,7 +6,6 @@ import (
 	"crypto/hmac"
 	"crypto/md5"
 	"crypto/sha1"
-	"crypto/sha256"
 	"hash"
 
 	"github.com/sightglass/sightglass/handshake"
@@ -27,51 +26,6 @@ func prfFor(v handshake.Version, h handshake.Hash) prf {
 	return func(out, secret []byte, label string, seed ...[]byte) {
 		pHash(out, h.New, secret, label, seed) // RFC 5246, Section 5
 	}
-}
-
-// pSHA256 is pHash for the hash that nearly every suite has, without an allocation: each handshake goes
-// through it four times.
-func pSHA256(out, secret []byte, label string, seed ...[]byte) {
-	var text [256]byte // label and seed, behind room for A(i) and the key's block
-	const head = sha256.BlockSize + sha256.Size
-	n := head + copy(text[head:], label)
-	for _, part := range seed {
-		if n+len(part) > len(text) {
-			pHash(out, sha256.New, secret, label, seed)
-			return
-		}
-		n += copy(text[n:], part)
-	}
-	var inner, outer [sha256.BlockSize]byte
-	if len(secret) > sha256.BlockSize {
-		sum := sha256.Sum256(secret)
-		copy(inner[:], sum[:])
-	} else {
-		copy(inner[:], secret)
-	}
-	for i, b := range inner {
-		inner[i], outer[i] = b^0x36, b^0x5c // RFC 2104, Section 2
-	}
-	copy(text[sha256.Size:], inner[:])
-	a := hmacOf(text[sha256.Size:n], &outer) // A(1): the key's block is right before the label
-	for {
-		copy(text[:], inner[:])
-		copy(text[sha256.BlockSize:], a[:])
-		block := hmacOf(text[:n], &outer)
-		if out = out[copy(out, block[:]):]; len(out) == 0 {
-			return
-		}
-		a = hmacOf(text[:head], &outer)
-	}
-}
-
-// hmacOf is HMAC-SHA-256 of what follows the key's inner block in text.
-func hmacOf(text []byte, outer *[sha256.BlockSize]byte) [sha256.Size]byte {
-	var last [sha256.BlockSize + sha256.Size]byte
-	sum := sha256.Sum256(text)
-	copy(last[:], outer[:])
-	copy(last[sha256.BlockSize:], sum[:])
-	return sha256.Sum256(last[:])
 }
 
 // prf10 is the PRF of TLS 1.0 and 1.1: P_MD5 over the secret's first half, XOR P_SHA-1 over its
