@@ -32,6 +32,8 @@ type EVE struct {
 	texts sync.Pool // of *jsonText
 	// second is that of the last timestamp.
 	second atomic.Pointer[second]
+
+	servers, clients eveCertificates
 }
 
 // eveFlow is what EVE remembers of a flow.
@@ -111,16 +113,15 @@ func (v *EVE) end(f *eveFlow, e *session.Event) {
 // flowID makes a number that tells flows of several runs apart, and is exact in any JSON reader.
 func flowID(f *session.Flow) uint64 {
 	h := fnv.New64a()
-	var b [24]byte
+	var b [56]byte
 	binary.BigEndian.PutUint64(b[:], f.ID)
 	binary.BigEndian.PutUint64(b[8:], uint64(nanos(f.Start)))
 	binary.BigEndian.PutUint16(b[16:], f.Client.Port())
 	binary.BigEndian.PutUint16(b[18:], f.Server.Port())
+	client, server := f.Client.Addr().As16(), f.Server.Addr().As16()
+	copy(b[24:], client[:])
+	copy(b[40:], server[:])
 	h.Write(b[:])
-	for _, a := range []interface{ As16() [16]byte }{f.Client.Addr(), f.Server.Addr()} {
-		b := a.As16()
-		h.Write(b[:])
-	}
 	return h.Sum64()>>13 | 1 // 51 bits, as Suricata's
 }
 
@@ -211,7 +212,7 @@ func (v *EVE) tls(f *eveFlow, e *session.Event) {
 	flow := e.Flow
 	j := v.begin(f, e, e.Time, "tls", "")
 	j.object("tls")
-	eveCertificate(j, flow.ServerChain, true)
+	v.servers.write(j, flow.ServerChain, true)
 	if flow.Resumed != session.ResumedNot {
 		j.bool("session_resumed", true)
 	}
@@ -227,7 +228,7 @@ func (v *EVE) tls(f *eveFlow, e *session.Event) {
 	}
 	if len(flow.ClientChain) > 0 {
 		j.object("client")
-		eveCertificate(j, flow.ClientChain, false)
+		v.clients.write(j, flow.ClientChain, false)
 		j.endObject()
 	}
 	j.endObject()
@@ -260,34 +261,6 @@ func eveHash(j *jsonText, name, hash string) {
 	j.object(name)
 	j.str("hash", hash)
 	j.endObject()
-}
-
-func eveCertificate(j *jsonText, chain [][]byte, names bool) {
-	if len(chain) == 0 {
-		return
-	}
-	c := parseCertificate(chain[0])
-	j.opt("subject", c.subject)
-	j.opt("issuerdn", c.issuer)
-	if names && len(c.names) > 0 {
-		j.array("subjectaltname")
-		for _, n := range c.names {
-			j.item(n)
-		}
-		j.endArray()
-	}
-	if len(c.serial) > 0 {
-		j.str("serial", string(appendColonHex(nil, c.serial[:min(len(c.serial), 64)], upperHex)))
-	}
-	j.str("fingerprint", string(appendColonHex(nil, c.sha1[:], lowerHex)))
-	for _, d := range []struct {
-		name string
-		t    time.Time
-	}{{"notbefore", c.notBefore}, {"notafter", c.notAfter}} {
-		if !d.t.IsZero() {
-			j.str(d.name, d.t.UTC().Format("2006-01-02T15:04:05"))
-		}
-	}
 }
 
 // eveSession writes what is known of the TLS session and EVE has no field for.

@@ -68,6 +68,12 @@ func (j *jsonText) bool(name string, v bool) {
 	j.b = strconv.AppendBool(j.b, v)
 }
 
+// members writes members of an object that were written before.
+func (j *jsonText) members(text []byte) {
+	j.next()
+	j.b = append(j.b, text...)
+}
+
 // item writes a string as an array's element.
 func (j *jsonText) item(value string) {
 	j.next()
