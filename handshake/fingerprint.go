@@ -38,7 +38,7 @@ func (h *ClientHello) JA3() string { return md5Hex(h.JA3String()) }
 // JA3SString returns the text whose MD5 is the server's JA3S fingerprint: version, suite and
 // extensions.
 func (h *ServerHello) JA3SString() string {
-	b := strconv.AppendUint(nil, uint64(h.Version), 10)
+	b := strconv.AppendUint(make([]byte, 0, 64), uint64(h.Version), 10)
 	b = strconv.AppendUint(append(b, ','), uint64(h.CipherSuite), 10)
 	return string(appendDecimals(append(b, ','), extensionTypes(h.Extensions)))
 }
@@ -145,6 +145,7 @@ func appendJA4Hash(b, text []byte) []byte {
 
 // appendHex appends 4 hexadecimal digits a number, with commas.
 func appendHex(b []byte, list []uint16) []byte {
+	b = slices.Grow(b, 5*len(list))
 	for i, v := range list {
 		if i > 0 {
 			b = append(b, ',')
