@@ -173,9 +173,9 @@ func (f *flow) run() {
 	for i := range f.dirs {
 		f.dirs[i].reads = 0
 	}
+	now := time.Now()
 	for again := true; again && !f.closed; {
 		again = false
-		now := time.Now()
 		for i := range f.dirs {
 			again = !f.closed && f.dirs[i].step(now) || again
 		}
