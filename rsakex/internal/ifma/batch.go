@@ -80,12 +80,13 @@ func (p *powers) get(i int) (x lanes) {
 }
 
 // Decrypt replaces each ciphertext c by c^d modulo n of its key, as [Key.Decrypt] does. There are BatchSize at
-// most. A lane that is not used computes with what an earlier batch left in it, and nobody reads it.
+// most. A lane that is not used computes with zeros, and nobody reads it. Nothing is left in the batch.
 func (b *Batch) Decrypt(keys []*Key, ciphertexts [][]byte) {
 	b.prepare(keys)
 	b.reduce(keys, ciphertexts)
 	b.power(keys)
 	b.combine(keys, ciphertexts)
+	*b = Batch{} // keys and plaintexts could be told from it
 }
 
 func (b *Batch) prepare(keys []*Key) {

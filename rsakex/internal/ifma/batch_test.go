@@ -78,6 +78,9 @@ func TestBatch(t *testing.T) {
 				t.Fatalf("round %d, place %d: %x, want %x", round, i, c[i], want[i])
 			}
 		}
+		if *b != (Batch{}) {
+			t.Fatalf("round %d: something is left in the batch", round)
+		}
 	}
 }
 
