@@ -47,7 +47,7 @@ func (d *direction) step(now time.Time) bool {
 		d.put(rest, nil)
 		return true
 	case d.eof && len(d.held) == 0:
-		d.finish()
+		d.finish(now)
 		return true
 	case !d.mayRead(now):
 		return false
@@ -242,17 +242,21 @@ func (d *direction) end(now time.Time) {
 		f.engine.fail(session.Malformed, "the "+d.side.String()+" closed in the middle of its handshake", now)
 	}
 	f.look(now)
-	f.await(now, true)
+	if len(d.held) > 0 {
+		f.await(now, true)
+	}
 }
 
 // finish passes the end of the stream on, after all its bytes. The end of both is their legs'.
-func (d *direction) finish() {
+func (d *direction) finish(now time.Time) {
 	d.through = true
 	f := d.flow
 	if !f.dirs[d.side.Opposite()].through {
 		if err := d.dst.shut(); err != nil {
 			d.lose(err)
+			return
 		}
+		f.await(now, true) // the peer has its end, and waits for nothing of the key's
 		return
 	}
 	f.passed()
