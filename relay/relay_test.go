@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sightglass/sightglass/handshake"
+	"github.com/sightglass/sightglass/internal/race"
 	"github.com/sightglass/sightglass/rsakex"
 	"github.com/sightglass/sightglass/session"
 	"golang.org/x/sys/unix"
@@ -654,7 +655,7 @@ func TestCausality(t *testing.T) {
 
 // TestNoAllocation: a byte's way through the relay allocates nothing.
 func TestNoAllocation(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
 	for _, m := range modes[1:3] {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sightglass/sightglass/handshake"
+	"github.com/sightglass/sightglass/internal/race"
 )
 
 func TestLocal(t *testing.T) {
@@ -139,7 +140,7 @@ func TestSamePath(t *testing.T) {
 		}
 		want := allocs(seal(t, key, testPremaster()))
 		for name, bad := range badCiphertexts(t, key) {
-			if got := allocs(bad); got != want && !raceEnabled {
+			if got := allocs(bad); got != want && !race.Enabled {
 				t.Errorf("%d bits, %s: %v allocations, and %v for a good one", key.N.BitLen(), name, got, want)
 			}
 		}

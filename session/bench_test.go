@@ -8,6 +8,7 @@ import (
 
 	"github.com/sightglass/sightglass/handshake"
 	"github.com/sightglass/sightglass/internal/forge"
+	"github.com/sightglass/sightglass/internal/race"
 )
 
 // nothing takes events and keeps none.
@@ -33,7 +34,7 @@ func bulk(t testing.TB, suite uint16, h Handler) (*Session, []byte) {
 
 // The data path allocates nothing a record, whole or in pieces.
 func TestAllocations(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("pools drop at random under the race detector")
 	}
 	for _, suite := range []uint16{rsaAES128SHA, rsaAES128SHA256, rsaAES128GCM} {

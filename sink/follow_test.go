@@ -13,6 +13,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/sightglass/sightglass/internal/race"
 	"github.com/sightglass/sightglass/session"
 )
 
@@ -106,7 +107,7 @@ func TestFollowAllocatesNothing(t *testing.T) {
 		f.Event(&text)
 		f.Event(&hex)
 	}
-	if n := testing.AllocsPerRun(200, func() { f.Event(&text); f.Event(&hex) }); n > 0.1 && !raceEnabled {
+	if n := testing.AllocsPerRun(200, func() { f.Event(&text); f.Event(&hex) }); n > 0.1 && !race.Enabled {
 		t.Errorf("%v allocations an event", n)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 
 	"github.com/sightglass/sightglass/handshake"
+	"github.com/sightglass/sightglass/internal/race"
 	"github.com/sightglass/sightglass/session"
 )
 
@@ -86,7 +87,7 @@ func TestRawAllocatesNothing(t *testing.T) {
 	for _, n := range []int{100, 16 << 10} {
 		e := said(handshake.Server, make([]byte, n))
 		r.Event(e)
-		if got := testing.AllocsPerRun(1000, func() { r.Event(e) }); got > 0 && !raceEnabled {
+		if got := testing.AllocsPerRun(1000, func() { r.Event(e) }); got > 0 && !race.Enabled {
 			t.Errorf("%v allocations for a piece of %d bytes", got, n)
 		}
 	}

@@ -44,6 +44,7 @@ var below = map[string][]string{
 	"internal/config":  {"session"},
 	"internal/display": {"handshake"},
 	"internal/nettest": {},
+	"internal/race":    {},
 	"internal/rc2":     {},
 	"internal/testsum": {},
 	"internal/walls":   {},

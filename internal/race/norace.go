@@ -2,6 +2,6 @@
 
 //go:build !race
 
-package sink
+package race
 
-const raceEnabled = false
+const Enabled = false

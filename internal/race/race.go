@@ -2,6 +2,6 @@
 
 //go:build race
 
-package relay
+package race
 
-const raceEnabled = true
+const Enabled = true

@@ -1,8 +1,0 @@
-// SPDX-License-Identifier: Apache-2.0
-
-//go:build race
-
-package sink
-
-// raceEnabled: the race detector makes sync.Pool forget at random.
-const raceEnabled = true
