@@ -61,7 +61,7 @@ func NewEVE(out *Output, opt EVEOptions) *EVE {
 	if opt.Location == nil {
 		opt.Location = time.Local
 	}
-	return &EVE{base: base{name: "eve", q: out.start(plain{})}, loc: opt.Location}
+	return &EVE{base: base{name: "eve", q: out.start(plain{})}, loc: opt.Location, servers: eveCertificates{names: true}}
 }
 
 // Event writes what the event completes.
@@ -212,7 +212,7 @@ func (v *EVE) tls(f *eveFlow, e *session.Event) {
 	flow := e.Flow
 	j := v.begin(f, e, e.Time, "tls", "")
 	j.object("tls")
-	v.servers.write(j, flow.ServerChain, true)
+	v.servers.write(j, flow.ServerChain)
 	if flow.Resumed != session.ResumedNot {
 		j.bool("session_resumed", true)
 	}
@@ -228,7 +228,7 @@ func (v *EVE) tls(f *eveFlow, e *session.Event) {
 	}
 	if len(flow.ClientChain) > 0 {
 		j.object("client")
-		v.clients.write(j, flow.ClientChain, false)
+		v.clients.write(j, flow.ClientChain)
 		j.endObject()
 	}
 	j.endObject()

@@ -176,10 +176,10 @@ func TestEVECertificates(t *testing.T) {
 	one := testCert(t, "server.pem")
 	two := bytes.Clone(one)
 	two[len(two)/2] ^= 1
-	var c eveCertificates
+	c := eveCertificates{names: true}
 	for _, der := range [][]byte{one, two, one, one, testCert(t, "client.pem"), two} {
 		var got, want jsonText
-		c.write(&got, [][]byte{der}, true)
+		c.write(&got, [][]byte{der})
 		writeCertificate(&want, der, true)
 		if !bytes.Equal(got.b, want.b) {
 			t.Fatalf("got %s, want %s", got.b, want.b)
@@ -187,12 +187,12 @@ func TestEVECertificates(t *testing.T) {
 	}
 	for _, none := range [][][]byte{nil, {{}}} {
 		var got jsonText
-		if c.write(&got, none, true); len(got.b) > 0 {
+		if c.write(&got, none); len(got.b) > 0 {
 			t.Errorf("%s of no certificate", got.b)
 		}
 	}
 	j := jsonText{b: make([]byte, 0, 4<<10)}
-	if n := testing.AllocsPerRun(100, func() { j.b = j.b[:0]; c.write(&j, [][]byte{two}, true) }); n > 0 {
+	if n := testing.AllocsPerRun(100, func() { j.b = j.b[:0]; c.write(&j, [][]byte{two}) }); n > 0 {
 		t.Errorf("%v allocations for a known certificate", n)
 	}
 }

@@ -10,7 +10,10 @@ import (
 
 // eveCertificates remembers how certificates were written: the same few come in nearly every flow. A
 // certificate has its place by the last byte of its signature.
-type eveCertificates [16]atomic.Pointer[eveCertificate]
+type eveCertificates struct {
+	names  bool // tells what names a certificate is for
+	places [16]atomic.Pointer[eveCertificate]
+}
 
 // eveCertificate is a certificate and the members of a JSON object that tell of it.
 type eveCertificate struct {
@@ -21,18 +24,17 @@ type eveCertificate struct {
 // maxCertificateKept is the largest certificate that is remembered, in bytes.
 const maxCertificateKept = 8 << 10
 
-// write tells of the first certificate of a chain, and of the names it is for if they are asked for, which is the same
-// at each call.
-func (c *eveCertificates) write(j *jsonText, chain [][]byte, names bool) {
+// write tells of the first certificate of a chain.
+func (c *eveCertificates) write(j *jsonText, chain [][]byte) {
 	if len(chain) == 0 || len(chain[0]) == 0 {
 		return
 	}
 	der := chain[0]
-	place := &c[der[len(der)-1]%byte(len(c))]
+	place := &c.places[der[len(der)-1]%byte(len(c.places))]
 	known := place.Load()
 	if known == nil || !bytes.Equal(known.der, der) {
 		var text jsonText
-		writeCertificate(&text, der, names)
+		writeCertificate(&text, der, c.names)
 		known = &eveCertificate{bytes.Clone(der), text.b}
 		if len(der) <= maxCertificateKept {
 			place.Store(known)
