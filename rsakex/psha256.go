@@ -12,10 +12,13 @@ import (
 // makes one for each sum as soon as the compiler's profile changes what is inlined there.
 type hmac256 struct {
 	digest   hash.Hash
-	text     [256]byte                            // what is summed first: room for A(i), the key's block, label and seed
+	text     [maxText256]byte                     // what is summed first: room for A(i), the key's block, label and seed
 	outer    [sha256.BlockSize + sha256.Size]byte // what is summed then: the key's block, and the first sum
 	a, block [sha256.Size]byte
 }
+
+// maxText256 is more than TLS derives anything from, in bytes.
+const maxText256 = 256
 
 var hmacs256 = sync.Pool{New: func() any { return &hmac256{digest: sha256.New()} }}
 
@@ -60,13 +63,13 @@ func pSHA256(out, secret []byte, label string, seed ...[]byte) {
 	for _, part := range seed {
 		size += len(part)
 	}
-	m := hmacs256.Get().(*hmac256)
-	defer hmacs256.Put(m)
-	defer m.wipe()
-	if size > len(m.text) {
+	if size > maxText256 {
 		pHash(out, sha256.New, secret, label, seed)
 		return
 	}
+	m := hmacs256.Get().(*hmac256)
+	defer hmacs256.Put(m)
+	defer m.wipe()
 	text := m.text[:size]
 	n := head + copy(text[head:], label)
 	for _, part := range seed {
