@@ -79,15 +79,19 @@ func showedRaw(out io.Reader, f *captureFile) error {
 	for _, s := range f.sums {
 		for side, n := range s.Bytes {
 			sum := crc32.New(castagnoli)
-			if _, err := io.CopyN(sum, out, int64(n)); err != nil || sum.Sum32() != s.CRC[side] {
-				return fmt.Errorf("it wrote something else of what the %v at %s said (%v)", handshake.Side(side), s.Client, err)
+			if _, err := io.CopyN(sum, out, int64(n)); err != nil {
+				return fmt.Errorf("what it wrote of the %v at %s: %w", handshake.Side(side), s.Client, err)
+			}
+			if sum.Sum32() != s.CRC[side] {
+				return fmt.Errorf("it wrote something else of what the %v at %s said", handshake.Side(side), s.Client)
 			}
 		}
 	}
-	if n, err := io.Copy(io.Discard, out); n > 0 || err != nil {
-		return fmt.Errorf("it wrote %d bytes more (%v)", n, err)
+	n, err := io.Copy(io.Discard, out)
+	if n > 0 {
+		return fmt.Errorf("it wrote %d bytes more", n)
 	}
-	return nil
+	return err
 }
 
 // byPlain is of what is known by how much plaintext there is.
