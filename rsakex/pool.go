@@ -3,7 +3,6 @@
 package rsakex
 
 import (
-	"bytes"
 	"runtime"
 	"sync"
 
@@ -120,8 +119,6 @@ func (p *Pool) isClosed() bool {
 // full then, the secret fails with ErrOverload, and after Close with ErrClosed. What was registered with
 // [Secret.Then] runs on the pool's goroutines, or where the secret is started.
 func (p *Pool) MasterSecret(q Request) *Secret {
-	q.EncryptedPremaster = bytes.Clone(q.EncryptedPremaster)
-	q.SessionHash = bytes.Clone(q.SessionHash)
 	s, settle := NewSecret()
 	s.start = func() {
 		if err := p.enqueue(job{q, settle}); err != nil {

@@ -8,6 +8,7 @@ import (
 	"crypto/md5"
 	"crypto/sha1"
 	"hash"
+	"sync"
 
 	"github.com/sightglass/sightglass/handshake"
 )
@@ -53,8 +54,19 @@ func (t *Transcript) keep(raw []byte) {
 		t.broken = t.broken || t.version == 0
 		return
 	}
+	if t.raw == nil {
+		t.raw = *rawBuffers.Get().(*[]byte)
+	}
 	t.raw = append(t.raw, raw...)
 }
+
+// rawBuffers lend room for the messages of a common handshake.
+var rawBuffers = sync.Pool{New: func() any {
+	b := make([]byte, 0, rawBufferSize)
+	return &b
+}}
+
+const rawBufferSize = 4 << 10
 
 func (t *Transcript) feed(raw []byte) {
 	if t.main != nil {
@@ -86,7 +98,7 @@ func (t *Transcript) Overflow() bool { return t.broken }
 
 // Raw returns all messages, for a CertificateVerify that hashes them in its own way (RFC 5246,
 // Section 7.4.8), or nil if they were more than Limit or are released. The slice is the
-// transcript's own.
+// transcript's own, and valid until Release.
 func (t *Transcript) Raw() []byte {
 	if t.dropped {
 		return nil
@@ -95,11 +107,15 @@ func (t *Transcript) Raw() []byte {
 }
 
 // Release drops the raw bytes and keeps no more of them; the hashes go on. Without a version there
-// are none yet, and Release does nothing.
+// are none yet, and Release does nothing. What Raw returned is not valid any more.
 func (t *Transcript) Release() {
-	if t.version != 0 {
-		t.raw, t.dropped = nil, true
+	if t.version == 0 {
+		return
 	}
+	if b := t.raw[:0]; cap(b) == rawBufferSize {
+		rawBuffers.Put(&b)
+	}
+	t.raw, t.dropped = nil, true
 }
 
 // HelloRetryRequest replaces the first ClientHello, which must be all that was written, by its hash

@@ -42,8 +42,8 @@ func (q *Request) Master(premaster []byte) []byte {
 }
 
 // A Decrypter is the wall around the private key: a ClientKeyExchange goes in, a master secret comes
-// out, when it is ready. It is safe for concurrent use, and what it was given may be reused once
-// MasterSecret has returned.
+// out, when it is ready. It is safe for concurrent use. It may keep what it was given, which must not
+// change any more.
 //
 // Whether the premaster's PKCS #1 padding, its length or the version in it was right must not show,
 // neither in the answer nor in its time (RFC 5246, Section 7.4.7.1). So there is always a secret: a
