@@ -11,7 +11,7 @@ import (
 )
 
 // clear is a connection of bytes that are no forged handshake: client first, then by turns.
-func clear(turns ...string) []forge.Segment {
+func plaintext(turns ...string) []forge.Segment {
 	var all []forge.Segment
 	for i, b := range turns {
 		if b != "" {
@@ -63,15 +63,15 @@ func TestCauses(t *testing.T) {
 		noSYN    bool
 	}{
 		"nothing":                {nil, NotTLS, OutcomeUnread, false},
-		"plaintext":              {clear("GET / HTTP/1.0\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\n"), NotTLS, OutcomeUnread, false},
-		"plaintext, amid":        {clear("GET / HTTP/1.0\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\n"), NotTLS, OutcomeUnread, true},
+		"plaintext":              {plaintext("GET / HTTP/1.0\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\n"), NotTLS, OutcomeUnread, false},
+		"plaintext, amid":        {plaintext("GET / HTTP/1.0\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\n"), NotTLS, OutcomeUnread, true},
 		"plaintext, answered":    {answer([]byte("HTTP/1.0 400 Bad Request\r\n\r\n")...), NotTLS, OutcomeUnread, false},
-		"records, amid":          {clear("\x17\x03\x03\x00\x20 and so on"), Midstream, OutcomeUnread, true},
-		"server's records, amid": {clear("", "\x17\x03\x03\x00\x20 and so on"), Midstream, OutcomeUnread, true},
-		"within a record":        {clear("", "rest of a record\x17\x03\x03\x00\x03abc\x17\x03\x03\x00\x09"), Midstream, OutcomeUnread, true},
-		"one header is none":     {clear("", "rest of a record\x17\x03\x03\x00\x03abc\x17\x03\x01\x00\x09"), NotTLS, OutcomeUnread, true},
-		"its ServerHello, amid":  {clear("", "\x16\x03\x03\x00\x50\x02 and so on"), Midstream, OutcomeUnread, true},
-		"its ServerHello first":  {clear("", "\x16\x03\x03\x00\x04\x02\x00\x00\x00"), Malformed, OutcomeUnread, false},
+		"records, amid":          {plaintext("\x17\x03\x03\x00\x20 and so on"), Midstream, OutcomeUnread, true},
+		"server's records, amid": {plaintext("", "\x17\x03\x03\x00\x20 and so on"), Midstream, OutcomeUnread, true},
+		"within a record":        {plaintext("", "rest of a record\x17\x03\x03\x00\x03abc\x17\x03\x03\x00\x09"), Midstream, OutcomeUnread, true},
+		"one header is none":     {plaintext("", "rest of a record\x17\x03\x03\x00\x03abc\x17\x03\x01\x00\x09"), NotTLS, OutcomeUnread, true},
+		"its ServerHello, amid":  {plaintext("", "\x16\x03\x03\x00\x50\x02 and so on"), Midstream, OutcomeUnread, true},
+		"its ServerHello first":  {plaintext("", "\x16\x03\x03\x00\x04\x02\x00\x00\x00"), Malformed, OutcomeUnread, false},
 		"SSL 2.0":                {answer(0x80, 0x0b, 4, 0, 1, 0, 2, 0, 0, 0, 0, 0, 0), NotTLS, OutcomeUnread, false},
 		"version":                {answer(helloOf(0x0309, rsaAES128SHA, 0)...), VersionUnsupported, OutcomeUnread, false},
 		"unknown suite":          {answer(helloOf(0x0303, 0xfa01, 0)...), CipherUnsupported, OutcomeUnread, false},
@@ -87,8 +87,8 @@ func TestCauses(t *testing.T) {
 		"server's record":        {flipped(options(handshake.TLS10, rsaAES128SHA), server), DecryptFailed, OutcomePartial, false},
 		"too large":              {answer(22, 3, 3, 0, 6, 2, 0xff, 0xff, 0xff, 3, 3), HandshakeTooLarge, OutcomeUnread, false},
 		"unprotected data":       {answer(23, 3, 3, 0, 1, 0), Malformed, OutcomeUnread, false},
-		"client's garbage":       {append(hello[:1:1], clear("garbage, garbage")...), Malformed, OutcomeUnread, false},
-		"early Finished":         {append(hello[:1:1], clear("\x16\x03\x03\x00\x04\x14\x00\x00\x00")...), Malformed, OutcomeUnread, false},
+		"client's garbage":       {append(hello[:1:1], plaintext("garbage, garbage")...), Malformed, OutcomeUnread, false},
+		"early Finished":         {append(hello[:1:1], plaintext("\x16\x03\x03\x00\x04\x14\x00\x00\x00")...), Malformed, OutcomeUnread, false},
 		"empty alert":            {answer(21, 3, 3, 0, 0), Malformed, OutcomeUnread, false},
 		"odd ChangeCipherSpec":   {answer(20, 3, 3, 0, 1, 2), Malformed, OutcomeUnread, false},
 		"only a ClientHello":     {hello, CauseNone, OutcomeRead, false},

@@ -301,6 +301,10 @@ func (s *Session) secretsEvent(n *negotiation) {
 
 func (s *Session) secretLine(line keylog.Line) {
 	s.ev = Event{Kind: KindSecrets, Side: handshake.Client, Time: s.now, Flow: &s.flow}
-	s.ev.Data = line.AppendTo(nil)
+	buf := scratch.Get().(*[]byte)
+	defer scratch.Put(buf)
+	text := line.AppendTo((*buf)[:0])
+	defer clear(text)
+	s.ev.Data = text
 	s.send()
 }

@@ -54,9 +54,15 @@ func (s *Session) Resume(t time.Time) {
 
 func (s *Session) blocked() bool { return s.waiting != nil || s.waitsLog || len(s.queue) > 0 }
 
+// usualQueue is how much comes from a ClientKeyExchange to the end of a short connection.
+const usualQueue = 8
+
 func (s *Session) enqueue(q queued) {
 	if s.flow.Cause != CauseNone && q.kind != queuedEvent {
 		return
+	}
+	if s.queue == nil {
+		s.queue = make([]queued, 0, usualQueue)
 	}
 	q.record = bytes.Clone(q.record)
 	s.queueSize += len(q.record)
