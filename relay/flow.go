@@ -18,9 +18,9 @@ import (
 // flow is a pair of legs and what is between them. All of it belongs to its loop.
 type flow struct {
 	loop   *loop
-	info   session.Flow // until there is an engine
-	legs   [2]leg       // by side
-	dirs   [2]direction // by the side that sends
+	info   *session.Flow // what the engine is told
+	legs   [2]leg        // by side
+	dirs   [2]direction  // by the side that sends
 	engine guard
 
 	target  netip.AddrPort   // being connected to
@@ -44,7 +44,7 @@ type flow struct {
 	err    error
 }
 
-func newFlow(l *loop, client int, info session.Flow) *flow {
+func newFlow(l *loop, client int, info *session.Flow) *flow {
 	f := &flow{loop: l, info: info, last: info.Start}
 	for _, side := range []handshake.Side{handshake.Client, handshake.Server} {
 		f.legs[side] = leg{flow: f, side: side, fd: -1}
@@ -146,7 +146,7 @@ func (f *flow) connecting() {
 	now := time.Now()
 	f.cfg().Observer.Dialled(now.Sub(f.opening))
 	f.info.Server = remote // a fixed upstream is not what the client dialled
-	f.engine = guard{engine: f.cfg().NewEngine(f.info), panicked: f.panicked, fallback: f.cfg().OnPanic}
+	f.engine = guard{engine: f.cfg().NewEngine(*f.info), panicked: f.panicked, fallback: f.cfg().OnPanic}
 	f.stepped(now)
 	f.limit, f.targets, f.err = time.Time{}, nil, nil
 	f.setTimer(now)

@@ -409,7 +409,7 @@ func (l *loop) take(fd int, client netip.AddrPort) {
 		s.cfg.Observer.OverLimit(client, target)
 		return
 	}
-	info := session.Flow{
+	info := &session.Flow{
 		ID: s.ids.Add(1), Client: client, Server: target, Start: time.Now(), Interface: s.cfg.Interface,
 	}
 	if other := l.lighter(); other != nil {
@@ -423,7 +423,7 @@ func (l *loop) take(fd int, client netip.AddrPort) {
 	l.begin(fd, info)
 }
 
-func (l *loop) begin(fd int, info session.Flow) {
+func (l *loop) begin(fd int, info *session.Flow) {
 	f := newFlow(l, fd, info)
 	l.flows[f] = struct{}{}
 	f.open()
