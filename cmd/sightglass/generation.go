@@ -74,20 +74,21 @@ func (gs *generations) waiting() int {
 // counted is a session that keeps its generation in use until its end.
 type counted struct {
 	*session.Session
-	release func()
+	generations *generations
+	generation  *generation // nil after the end
 }
 
 func (gs *generations) newSession(f session.Flow) *counted {
 	g := gs.acquire()
-	return &counted{session.New(g.cfg, f), func() { gs.release(g) }}
+	return &counted{session.New(g.cfg, f), gs, g}
 }
 
 // End ends the session.
 func (c *counted) End(t time.Time) *session.Flow {
 	f := c.Session.End(t)
-	if c.release != nil {
-		c.release()
-		c.release = nil
+	if c.generation != nil {
+		c.generations.release(c.generation)
+		c.generation = nil
 	}
 	return f
 }
