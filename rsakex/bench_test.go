@@ -4,27 +4,28 @@ package rsakex
 
 import (
 	"fmt"
-	"sync"
 	"testing"
+
+	"github.com/sightglass/sightglass/rsakex/internal/ifma"
 )
 
-// BenchmarkPool is one worker that has so many requests to open at a time.
+// BenchmarkPool is one worker that opens so many requests together.
 func BenchmarkPool(b *testing.B) {
 	key := key2048(b)
 	ring := ringOf(b, key)
 	q := testRequest(ring.Keys()[0], seal(b, key, testPremaster()))
-	for _, at := range []int{1, 2, 3, 4, 64} {
+	p := newPool(ring, 1)
+	batch := ifma.NewBatch()
+	for at := 1; at <= ifma.BatchSize; at++ {
 		b.Run(fmt.Sprintf("%d at a time", at), func(b *testing.B) {
-			pool := NewPool(ring, 1, at)
-			defer pool.Close()
 			b.ReportAllocs()
+			var jobs [ifma.BatchSize]job
 			for b.Loop() {
-				var wg sync.WaitGroup
-				wg.Add(at)
-				for range at {
-					pool.MasterSecret(q).Then(wg.Done)
+				for i := range at {
+					_, settle := NewSecret()
+					jobs[i] = job{q, settle}
 				}
-				wg.Wait()
+				p.open(batch, jobs[:at])
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*at), "ns/request")
 		})

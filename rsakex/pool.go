@@ -5,6 +5,7 @@ package rsakex
 import (
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/sightglass/sightglass/rsakex/internal/ifma"
 )
@@ -14,12 +15,15 @@ import (
 const DefaultQueue = 1024
 
 // Pool opens premaster secrets in this process on a fixed number of goroutines, behind a bounded
-// queue. Where some wait whose keys allow it, a goroutine opens several side by side, which takes less
-// time for each.
+// queue. Where the keys allow it, a goroutine opens several side by side, which takes less time for each.
 type Pool struct {
 	ring    *Ring
 	queue   chan job
 	workers sync.WaitGroup
+
+	taking sync.Mutex    // held by the goroutine that takes requests from the queue, and waits for more
+	timer  *time.Timer   // of that goroutine
+	enough chan struct{} // there may be a batch in the queue
 
 	mu     sync.RWMutex // held for reading while sending to queue
 	closed bool
@@ -40,12 +44,19 @@ func NewPool(ring *Ring, workers, queue int, prepare ...func()) *Pool {
 	if queue <= 0 {
 		queue = DefaultQueue
 	}
-	p := &Pool{ring: ring, queue: make(chan job, queue)}
+	p := newPool(ring, queue)
 	p.workers.Add(workers)
 	for range workers {
 		go p.work(prepare)
 	}
 	return p
+}
+
+func newPool(ring *Ring, queue int) *Pool {
+	return &Pool{
+		ring: ring, queue: make(chan job, queue),
+		timer: time.NewTimer(gatherFor), enough: make(chan struct{}, 1),
+	}
 }
 
 func (p *Pool) work(prepare []func()) {
@@ -54,19 +65,50 @@ func (p *Pool) work(prepare []func()) {
 		f()
 	}
 	batch := ifma.NewBatch()
-	for j := range p.queue {
-		jobs := [ifma.BatchSize]job{j}
-		p.open(batch, jobs[:p.more(&jobs)])
+	var jobs [ifma.BatchSize]job
+	for n := p.take(&jobs); n > 0; n = p.take(&jobs) {
+		p.open(batch, jobs[:n])
+		clear(jobs[:n])
 	}
 }
 
-// more takes jobs from the queue to go with the first, as far as they fit in a batch and there are enough to
-// make one. It does not wait. It returns how many there are.
+// take waits for a job, and a while for others to go with it if its key allows that. It returns how many there are;
+// none if the pool is closed. One goroutine at a time takes, lest several share what would make one batch.
+func (p *Pool) take(jobs *[ifma.BatchSize]job) int {
+	p.taking.Lock()
+	defer p.taking.Unlock()
+	j, ok := <-p.queue
+	if !ok {
+		return 0
+	}
+	jobs[0] = j
+	if p.ring.inBatch(j.request.Key) {
+		p.gather()
+	}
+	return p.more(jobs)
+}
+
+// gatherFor is how long a request waits for others. Only the reading waits with it, and four together cost the processor
+// less than two one by one. A busy box has them in less time.
+const gatherFor = 3 * time.Millisecond
+
+// gather waits until the queue has what makes a whole batch with the job just taken from it, or for gatherFor.
+func (p *Pool) gather() {
+	p.timer.Reset(gatherFor)
+	defer p.timer.Stop()
+	for len(p.queue) < ifma.BatchSize-1 && !p.isClosed() {
+		select {
+		case <-p.enough: // or there was, before
+		case <-p.timer.C:
+			return
+		}
+	}
+}
+
+// more takes jobs from the queue to go with the first, as far as they fit in a batch. It does not wait. It returns
+// how many there are.
 func (p *Pool) more(jobs *[ifma.BatchSize]job) int {
 	n := 1
-	if n+len(p.queue) < ifma.BatchWorth {
-		return n
-	}
 	for n < len(jobs) && p.ring.inBatch(jobs[n-1].request.Key) {
 		select {
 		case j, ok := <-p.queue:
@@ -136,9 +178,20 @@ func (p *Pool) enqueue(j job) error {
 	}
 	select {
 	case p.queue <- j:
+		if len(p.queue) >= ifma.BatchSize-1 {
+			p.stopGathering()
+		}
 		return nil
 	default:
 		return ErrOverload
+	}
+}
+
+// stopGathering has gather look again.
+func (p *Pool) stopGathering() {
+	select {
+	case p.enough <- struct{}{}:
+	default: // it will
 	}
 }
 
@@ -153,6 +206,7 @@ func (p *Pool) Close() {
 	if !p.closed {
 		p.closed = true
 		close(p.queue)
+		p.stopGathering()
 	}
 	p.mu.Unlock()
 	p.workers.Wait()

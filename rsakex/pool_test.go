@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/sightglass/sightglass/rsakex/internal/ifma"
 )
@@ -209,7 +211,7 @@ func TestPoolBatches(t *testing.T) {
 	}
 }
 
-// TestPoolTakesBatches: a worker takes what fits in a batch, one job more at most, and never waits.
+// TestPoolTakesBatches: a worker takes what fits in a batch, one job more at most.
 func TestPoolTakesBatches(t *testing.T) {
 	ring := ringOf(t, key2048(t), key1024(t))
 	fast, slow := ring.Keys()[0], ring.Keys()[1]
@@ -221,7 +223,7 @@ func TestPoolTakesBatches(t *testing.T) {
 		want    int
 	}{
 		{[]KeyID{fast}, 1},
-		{[]KeyID{fast, fast}, 1}, // another worker may have the second
+		{[]KeyID{fast, fast}, 2},
 		{[]KeyID{fast, fast, fast}, 3},
 		{[]KeyID{fast, fast, fast, fast, fast}, 4},
 		{[]KeyID{slow, fast, fast, fast}, 1},
@@ -235,6 +237,70 @@ func TestPoolTakesBatches(t *testing.T) {
 		jobs := [ifma.BatchSize]job{<-pool.queue}
 		if got := pool.more(&jobs); got != c.want || pool.Waiting() != len(c.waiting)-got {
 			t.Errorf("of %v, %d were taken and %d left, want %d", c.waiting, got, pool.Waiting(), c.want)
+		}
+	}
+}
+
+// TestPoolGathers: a worker waits a while for others to go with a job, but not once there is a batch, nor when the
+// pool is closed, nor for a key that fits in none.
+func TestPoolGathers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ring := ringOf(t, key2048(t), key1024(t))
+		fast, slow := ring.Keys()[0], ring.Keys()[1]
+		if !ring.inBatch(fast) {
+			t.Skip("processor: no fast private operation")
+		}
+		for name, c := range map[string]struct {
+			ask    func(p *Pool)
+			want   int
+			waited time.Duration
+		}{
+			"alone": {func(p *Pool) { put(t, p, fast) }, 1, gatherFor},
+			"two, one late": {func(p *Pool) {
+				put(t, p, fast)
+				time.Sleep(gatherFor - 1)
+				put(t, p, fast)
+			}, 2, gatherFor},
+			"one too late": {func(p *Pool) {
+				put(t, p, fast)
+				time.Sleep(gatherFor + 1)
+				put(t, p, fast)
+			}, 1, gatherFor},
+			"a batch": {func(p *Pool) { put(t, p, fast, fast, fast, fast, fast) }, 4, 0},
+			"a batch at last": {func(p *Pool) {
+				put(t, p, fast, fast)
+				time.Sleep(gatherFor / 2)
+				put(t, p, slow, fast)
+			}, 3, gatherFor / 2},
+			"no fast operation": {func(p *Pool) { put(t, p, slow, fast) }, 1, 0},
+			"closed": {func(p *Pool) {
+				put(t, p, fast)
+				time.Sleep(gatherFor / 2)
+				p.Close()
+			}, 1, gatherFor / 2},
+		} {
+			p := newPool(ring, 8)
+			begun := time.Now()
+			var waited time.Duration
+			got := make(chan int)
+			go func() {
+				var jobs [ifma.BatchSize]job
+				n := p.take(&jobs)
+				waited = time.Since(begun)
+				got <- n
+			}()
+			c.ask(p)
+			if n := <-got; n != c.want || waited != c.waited {
+				t.Errorf("%s: %d taken after %v, want %d after %v", name, n, waited, c.want, c.waited)
+			}
+		}
+	})
+}
+
+func put(t *testing.T, p *Pool, keys ...KeyID) {
+	for _, id := range keys {
+		if err := p.enqueue(job{request: Request{Key: id}}); err != nil {
+			t.Error(err)
 		}
 	}
 }
