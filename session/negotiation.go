@@ -119,7 +119,10 @@ func (s *Session) clientHello(m handshake.Message) {
 
 // startHandshake begins a handshake with the client's hello, the first one or another.
 func (s *Session) startHandshake(hello *handshake.ClientHello) {
-	n := s.newNegotiation()
+	n := s.neg
+	if n == nil || n.hello != nil || n.broken {
+		n = s.newNegotiation()
+	}
 	n.hello = hello
 	n.transcript.Write(hello.Raw)
 	n.size = len(hello.Raw)
