@@ -504,7 +504,10 @@ func TestBacklogStopsTheReading(t *testing.T) {
 // The private key is not asked before the answer to what needs it is on its way.
 func TestSecretIsAskedForAfterTheAnswer(t *testing.T) {
 	hold := make(chan struct{})
-	pool := rsakex.NewPool(new(rsakex.Ring), 1, 1, func() { <-hold })
+	pool := rsakex.NewPool(new(rsakex.Ring), 1, 1, func() func(bool) {
+		<-hold
+		return nil
+	})
 	defer pool.Close()
 	defer close(hold)
 	r := newRig(t, Config{}, func(e *fake) {

@@ -5,6 +5,7 @@ package rsakex
 import (
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sightglass/sightglass/rsakex/internal/ifma"
@@ -25,6 +26,11 @@ type Pool struct {
 	timer  *time.Timer   // of that goroutine
 	enough chan struct{} // there may be a batch in the queue
 
+	telling sync.Mutex // held by the goroutine that tells the workers whether they are pressed
+	tell    []func(pressed bool)
+	pressed atomic.Bool
+	starved atomic.Int64 // when workers last were, in nanoseconds since 1970
+
 	mu     sync.RWMutex // held for reading while sending to queue
 	closed bool
 }
@@ -34,10 +40,14 @@ type job struct {
 	settle  func([]byte, error)
 }
 
+// Prepare is called by each worker of a pool, on its own goroutine, before its first request: to give way to others, for
+// instance. What it returns, if that is not nil, is called from any goroutine as long as the worker runs: with true when
+// giving way leaves too little, as requests pile up or one takes very long, and with false when that is over.
+type Prepare func() (pressed func(bool))
+
 // NewPool starts a pool. Zero or fewer workers means one a processor that Go may use, zero or fewer
-// places in the queue DefaultQueue. Each worker calls prepare, on its own goroutine, before its first
-// request: to give way to others, for instance. Close ends it.
-func NewPool(ring *Ring, workers, queue int, prepare ...func()) *Pool {
+// places in the queue DefaultQueue. Close ends it.
+func NewPool(ring *Ring, workers, queue int, prepare ...Prepare) *Pool {
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
@@ -59,16 +69,25 @@ func newPool(ring *Ring, queue int) *Pool {
 	}
 }
 
-func (p *Pool) work(prepare []func()) {
+func (p *Pool) work(prepare []Prepare) {
 	defer p.workers.Done()
 	for _, f := range prepare {
-		f()
+		if pressed := f(); pressed != nil {
+			p.telling.Lock()
+			p.tell = append(p.tell, pressed)
+			p.telling.Unlock()
+		}
 	}
 	batch := ifma.NewBatch()
 	var jobs [ifma.BatchSize]job
 	for n := p.take(&jobs); n > 0; n = p.take(&jobs) {
+		begun := time.Now()
 		p.open(batch, jobs[:n])
 		clear(jobs[:n])
+		if now := time.Now(); now.Sub(begun) > starvedAfter {
+			p.starved.Store(now.UnixNano())
+			p.press(true)
+		}
 	}
 }
 
@@ -85,7 +104,11 @@ func (p *Pool) take(jobs *[ifma.BatchSize]job) int {
 	if p.ring.inBatch(j.request.Key) {
 		p.gather()
 	}
-	return p.more(jobs)
+	n := p.more(jobs)
+	if p.pressed.Load() && len(p.queue) == 0 && time.Since(time.Unix(0, p.starved.Load())) > starvedFor {
+		p.press(false)
+	}
+	return n
 }
 
 // gatherFor is how long a request waits for others. Only the reading waits with it, and four together cost the processor
@@ -181,9 +204,40 @@ func (p *Pool) enqueue(j job) error {
 		if len(p.queue) >= ifma.BatchSize-1 {
 			p.stopGathering()
 		}
+		if len(p.queue) >= pressedAt {
+			p.tellAll(true)
+		}
 		return nil
 	default:
 		return ErrOverload
+	}
+}
+
+// Workers that give way are pressed when so many requests wait, until none does, and for a while after they took so
+// long for what takes a processor half a millisecond: others want the processors all the time.
+const (
+	pressedAt    = 32
+	starvedAfter = 30 * time.Millisecond
+	starvedFor   = 10 * time.Second
+)
+
+// press tells the workers whether they are pressed.
+func (p *Pool) press(pressed bool) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	p.tellAll(pressed)
+}
+
+// tellAll is press with p.mu held, so that no worker has ended unless the pool is closed. It waits for nobody who does
+// the same, and may have to give way: the next request looks again.
+func (p *Pool) tellAll(pressed bool) {
+	if p.closed || p.pressed.Load() == pressed || !p.telling.TryLock() {
+		return
+	}
+	defer p.telling.Unlock()
+	p.pressed.Store(pressed)
+	for _, tell := range p.tell {
+		tell(pressed)
 	}
 }
 

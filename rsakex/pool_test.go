@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"errors"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -305,10 +306,66 @@ func put(t *testing.T, p *Pool, keys ...KeyID) {
 	}
 }
 
+// TestPoolPressed: workers that give way are told when requests pile up, and when they took very long for one, and when
+// that is over.
+func TestPoolPressed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var told []bool
+		p := NewPool(new(Ring), 1, pressedAt, func() func(bool) {
+			return func(pressed bool) {
+				mu.Lock()
+				defer mu.Unlock()
+				told = append(told, pressed)
+			}
+		})
+		expect := func(when string, want ...bool) {
+			t.Helper()
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			if !slices.Equal(told, want) {
+				t.Errorf("%s: told %v, want %v", when, told, want)
+			}
+		}
+		one := func(took time.Duration) {
+			if err := p.enqueue(job{settle: func([]byte, error) { time.Sleep(took) }}); err != nil {
+				t.Error(err)
+			}
+		}
+		one(time.Millisecond)
+		synctest.Wait() // the worker has it
+		for range pressedAt - 1 {
+			one(0)
+		}
+		expect("nearly as many")
+		one(0)
+		expect("as many", true)
+		time.Sleep(time.Millisecond)
+		expect("none is left", true, false)
+		one(starvedAfter)
+		time.Sleep(starvedAfter)
+		expect("slow", true, false)
+		one(starvedAfter + 1)
+		time.Sleep(starvedAfter + 1)
+		expect("starved", true, false, true)
+		time.Sleep(starvedFor)
+		one(0)
+		expect("not long after", true, false, true)
+		time.Sleep(1)
+		one(0)
+		expect("after a while", true, false, true, false)
+		p.Close()
+	})
+}
+
 // TestPoolPrepare: each worker is prepared once, on its own goroutine.
 func TestPoolPrepare(t *testing.T) {
 	prepared := make(chan struct{}, 10)
-	p := NewPool(ringOf(t), 3, 1, func() { prepared <- struct{}{} })
+	p := NewPool(ringOf(t), 3, 1, func() func(bool) {
+		prepared <- struct{}{}
+		return nil
+	})
 	p.Close()
 	if n := len(prepared); n != 3 {
 		t.Errorf("%d workers were prepared, want 3", n)
