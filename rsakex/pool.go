@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sightglass/sightglass/handshake"
 	"github.com/sightglass/sightglass/rsakex/internal/ifma"
 )
 
@@ -101,7 +102,9 @@ func (p *Pool) take(jobs *[ifma.BatchSize]job) int {
 		return 0
 	}
 	jobs[0] = j
-	if p.ring.inBatch(j.request.Key) {
+	// What an SSL 3.0 client signs to prove itself, which its next connection resumes, has the secret in it (RFC 6101,
+	// Section 5.6.8).
+	if p.ring.inBatch(j.request.Key) && j.request.Version != handshake.SSL30 {
 		p.gather()
 	}
 	n := p.more(jobs)

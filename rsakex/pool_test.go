@@ -352,7 +352,7 @@ func TestPoolPressed(t *testing.T) {
 		time.Sleep(starvedFor)
 		one(0)
 		expect("not long after", true, false, true)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		one(0)
 		expect("after a while", true, false, true, false)
 		p.Close()
