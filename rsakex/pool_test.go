@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sightglass/sightglass/handshake"
 	"github.com/sightglass/sightglass/rsakex/internal/ifma"
 )
 
@@ -243,7 +244,7 @@ func TestPoolTakesBatches(t *testing.T) {
 }
 
 // TestPoolGathers: a worker waits a while for others to go with a job, but not once there is a batch, nor when the
-// pool is closed, nor for a key that fits in none.
+// pool is closed, nor for a key that fits in none, nor in SSL 3.0.
 func TestPoolGathers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ring := ringOf(t, key2048(t), key1024(t))
@@ -274,6 +275,11 @@ func TestPoolGathers(t *testing.T) {
 				put(t, p, slow, fast)
 			}, 3, gatherFor / 2},
 			"no fast operation": {func(p *Pool) { put(t, p, slow, fast) }, 1, 0},
+			"SSL 3.0": {func(p *Pool) {
+				if err := p.enqueue(job{request: Request{Key: fast, Version: handshake.SSL30}}); err != nil {
+					t.Error(err)
+				}
+			}, 1, 0},
 			"closed": {func(p *Pool) {
 				put(t, p, fast)
 				time.Sleep(gatherFor / 2)
