@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/sightglass/sightglass/handshake"
 	"github.com/sightglass/sightglass/rsakex/internal/ifma"
 )
 
@@ -102,9 +101,7 @@ func (p *Pool) take(jobs *[ifma.BatchSize]job) int {
 		return 0
 	}
 	jobs[0] = j
-	// What an SSL 3.0 client signs to prove itself, which its next connection resumes, has the secret in it (RFC 6101,
-	// Section 5.6.8).
-	if p.ring.inBatch(j.request.Key) && j.request.Version != handshake.SSL30 {
+	if p.ring.inBatch(j.request.Key) {
 		p.gather()
 	}
 	n := p.more(jobs)

@@ -13,7 +13,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/sightglass/sightglass/handshake"
 	"github.com/sightglass/sightglass/rsakex/internal/ifma"
 )
 
@@ -275,11 +274,6 @@ func TestPoolGathers(t *testing.T) {
 				put(t, p, slow, fast)
 			}, 3, gatherFor / 2},
 			"no fast operation": {func(p *Pool) { put(t, p, slow, fast) }, 1, 0},
-			"SSL 3.0": {func(p *Pool) {
-				if err := p.enqueue(job{request: Request{Key: fast, Version: handshake.SSL30}}); err != nil {
-					t.Error(err)
-				}
-			}, 1, 0},
 			"closed": {func(p *Pool) {
 				put(t, p, fast)
 				time.Sleep(gatherFor / 2)

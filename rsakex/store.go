@@ -33,19 +33,31 @@ type Session struct {
 	ServerLeaf   [32]byte // SHA-256 of the server's certificate; zero: not known
 	ClientChain  [][]byte // DER, leaf first; nil: none. It counts towards the store's memory.
 	ClientProven bool
+	ClientProof  *SSL3Proof // by which the client may yet be proven; nil: none. It is never written to a file.
 }
 
-// size is what an entry counts for, in bytes: the maps and structs around it, and the chain.
+// SSL3Proof is a client's CertificateVerify of SSL 3.0. It signs the master secret, too (RFC 6101, Section 5.6.8), and
+// cannot be checked before that is there.
+type SSL3Proof struct {
+	Transcript *Transcript // before the CertificateVerify
+	Signature  []byte
+}
+
+// size is what an entry counts for, in bytes: the maps and structs around it, the chain and a proof.
 func (s *Session) size() int {
 	n := entryOverhead
 	for _, der := range s.ClientChain {
 		n += len(der)
+	}
+	if s.ClientProof != nil {
+		n += proofOverhead + len(s.ClientProof.Signature)
 	}
 	return n
 }
 
 const (
 	entryOverhead = 640
+	proofOverhead = 512
 	// bytesPerEntry bounds the memory of a store: this for each session of its limit. Client
 	// chains beyond it push out old sessions early.
 	bytesPerEntry = 1024

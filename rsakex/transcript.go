@@ -118,6 +118,21 @@ func (t *Transcript) Release() {
 	t.raw, t.dropped = nil, true
 }
 
+// Fork returns a transcript that goes on from the hashes so far, without the raw bytes. Before the version is known it
+// returns one of which nothing can be told.
+func (t *Transcript) Fork() *Transcript {
+	f := &Transcript{version: t.version, hash: t.hash, dropped: true, broken: t.broken || t.version == 0}
+	for _, h := range [...]struct {
+		to   *hash.Hash
+		from hash.Hash
+	}{{&f.md5, t.md5}, {&f.sha, t.sha}, {&f.main, t.main}} {
+		if h.from != nil {
+			*h.to = cloneHash(h.from)
+		}
+	}
+	return f
+}
+
 // HelloRetryRequest replaces the first ClientHello, which must be all that was written, by its hash
 // in a synthetic message (RFC 8446, Section 4.4.1). Call it after SetVersion and before the
 // HelloRetryRequest itself is written.
@@ -176,7 +191,7 @@ func (t *Transcript) CheckFinished(master []byte, side handshake.Side, body []by
 
 // CertificateVerifySSL3 returns the 36 bytes, MD5 then SHA-1, that an SSL 3.0 CertificateVerify
 // signs (RFC 6101, Section 5.6.8), or nil in any other version. TLS 1.0 and 1.1 sign SessionHash,
-// TLS 1.2 signs Raw.
+// TLS 1.2 signs Raw. Unlike Write it may be called by several goroutines at once.
 func (t *Transcript) CertificateVerifySSL3(master []byte) []byte {
 	if t.broken || t.version == 0 || t.version > handshake.SSL30 {
 		return nil
@@ -202,7 +217,7 @@ func ssl3Half(messages, outer hash.Hash, pad int, sender string, master []byte) 
 	return outer.Sum(nil)
 }
 
-// cloneHash copies a running MD5 or SHA-1, which the standard library can always do.
+// cloneHash copies a running hash, which the standard library can always do.
 func cloneHash(h hash.Hash) hash.Hash {
 	c, err := h.(hash.Cloner).Clone()
 	if err != nil {

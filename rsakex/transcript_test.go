@@ -138,3 +138,25 @@ func FuzzTranscript(f *testing.F) {
 		}
 	})
 }
+
+// What a fork is told, the transcript does not know, and the other way round.
+func TestTranscriptFork(t *testing.T) {
+	for _, v := range []handshake.Version{handshake.SSL30, handshake.TLS10, handshake.TLS12} {
+		var tr Transcript
+		if tr.Fork().SessionHash() != nil {
+			t.Errorf("%v: the fork of an unknown version's transcript has a hash", v)
+		}
+		tr.SetVersion(v, handshake.SHA256)
+		tr.Write([]byte("a message"))
+		want := tr.SessionHash()
+		f := tr.Fork()
+		tr.Write([]byte("another"))
+		if got := f.SessionHash(); !bytes.Equal(got, want) {
+			t.Errorf("%v: the fork's hash is %x, want %x", v, got, want)
+		}
+		f.Write([]byte("another"))
+		if got, want := f.SessionHash(), tr.SessionHash(); !bytes.Equal(got, want) {
+			t.Errorf("%v: gone on, the fork's hash is %x, want %x", v, got, want)
+		}
+	}
+}

@@ -40,9 +40,9 @@ type negotiation struct {
 	clientChain  [][]byte
 	clientProven bool
 
-	proof    *ssl3Proof // SSL 3.0: a CertificateVerify that cannot be checked before there are keys
-	keys     *keys      // derived; nil before
-	changed  [2]bool    // the side's ChangeCipherSpec put them in force
+	proof    *rsakex.SSL3Proof // of the client, until there are keys to check it with
+	keys     *keys             // derived; nil before
+	changed  [2]bool           // the side's ChangeCipherSpec put them in force
 	finished [2]bool
 	verified bool // a record opened, or a Finished agreed
 }

@@ -29,8 +29,8 @@ func (s *Session) certificateVerify(n *negotiation, m handshake.Message) {
 	case handshake.TLS13:
 		p.Hash = n.transcript.SessionHash()
 	case handshake.SSL30:
-		p.Signature = bytes.Clone(c.Signature)
-		n.proof = &ssl3Proof{p, n.transcript.Raw()}
+		n.proof = &rsakex.SSL3Proof{Transcript: n.transcript.Fork(), Signature: bytes.Clone(c.Signature)}
+		s.remember(n)
 		return
 	default:
 		p.Transcript = n.transcript.Raw()
@@ -65,22 +65,20 @@ func (s *Session) acceptClient(n *negotiation) {
 	}
 }
 
-// ssl3Proof is a CertificateVerify of SSL 3.0, which signs the master secret, too (RFC 6101,
-// Section 5.6.8).
-type ssl3Proof struct {
-	identity.Proof
-	transcript []byte // before it
-}
-
-// checkProof checks a proof that had to wait for the master secret.
+// checkProof checks a proof that had to wait for the master secret, of this handshake or of the one that
+// began the session.
 func (s *Session) checkProof(n *negotiation) {
-	if n.proof == nil || len(n.clientChain) == 0 || n.proof.transcript == nil {
+	if n.proof == nil {
 		return
 	}
-	t := rsakex.Transcript{Limit: len(n.proof.transcript)}
-	t.SetVersion(handshake.SSL30, n.suite.PRF)
-	t.Write(n.proof.transcript)
-	n.proof.Hash = t.CertificateVerifySSL3(n.keys.master)
-	s.prove(n, n.proof.Proof)
+	s.prove(n, identity.Proof{
+		Version: handshake.SSL30, Side: handshake.Client,
+		Hash: n.proof.Transcript.CertificateVerifySSL3(n.keys.master), Signature: n.proof.Signature,
+	})
 	n.proof = nil
+	if n.resumed != nil {
+		checked := *n.resumed
+		checked.ClientProven, checked.ClientProof = n.clientProven, nil
+		n.resumed = &checked
+	}
 }

@@ -22,6 +22,7 @@ func (s *Session) resume(n *negotiation) {
 	n.resumed, n.secret = session, session.Secret
 	n.key, n.hasKey = session.Key, session.Key != rsakex.KeyID{}
 	s.showClient(n, session.ClientChain, session.ClientProven)
+	n.proof = session.ClientProof
 	s.judge(CauseNone, "")
 }
 
@@ -107,7 +108,7 @@ func (s *Session) session(n *negotiation) *rsakex.Session {
 	return &rsakex.Session{
 		Secret: n.secret, Key: n.key, Version: n.server.SelectedVersion(),
 		Suite: n.server.CipherSuite, EMS: n.server.ExtendedMasterSecret,
-		ClientChain: n.clientChain, ClientProven: n.clientProven,
+		ClientChain: n.clientChain, ClientProven: n.clientProven, ClientProof: n.proof,
 	}
 }
 

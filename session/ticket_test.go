@@ -58,3 +58,36 @@ func TestPromiseKnowsTheClient(t *testing.T) {
 		}
 	}
 }
+
+// TestProofIsPromised holds that a session of SSL 3.0, whose client's proof has the secret in it, is its client's in every
+// connection that resumes it, whichever gets the secret first.
+func TestProofIsPromised(t *testing.T) {
+	for _, genuine := range []bool{true, false} {
+		o := withClient(options(handshake.SSL30, rsaRC4SHA))
+		o.SessionID = bytes.Repeat([]byte{7}, 32)
+		if !genuine {
+			o.ClientKey = hosts().otherKey
+		}
+		keys := &slowKeys{}
+		b := newBox(t, func(c *Config) { keys.local = rsakex.NewLocal(c.Ring); c.Keys = keys })
+		full := forge.New(o)
+		b.play(full.Segments, whole)
+		again := forge.New(resuming(full))
+		resumed := [2]*box{{t: t, rig: b.next()}, {t: t, rig: b.next()}}
+		for _, r := range resumed {
+			if r.play(again.Segments, whole); r.Waiting() == nil {
+				t.Fatal("the private key has answered")
+			}
+		}
+		keys.answer()
+		for _, it := range []*box{resumed[0], b, resumed[1]} {
+			it.Resume(testStart)
+			if f := it.finish(); f.Outcome != OutcomeRead || len(f.ClientChain) != 1 || f.ClientProven != genuine {
+				t.Errorf("%v, resumed by %v: %d certificates of the client, proven %v, want %v", f.Outcome, f.Resumed, len(f.ClientChain), f.ClientProven, genuine)
+			}
+		}
+		if got, ok := b.cfg.Store.Get(rsakex.ByID, o.SessionID); !ok || got.ClientProven != genuine || got.ClientProof != nil {
+			t.Errorf("in the end the session's client is proven: %v, want %v", ok && got.ClientProven, genuine)
+		}
+	}
+}
