@@ -26,20 +26,21 @@
 //
 // At an interface's ingress the program looks up the socket that a TCP packet belongs to by its
 // addresses and ports, whichever they are: the box's socket towards the client has the server's
-// address, the one towards the server has the client's. A packet that has a socket is handed to it
-// (bpf_sk_assign). A SYN that has none goes to a listener if the rules say so, any other packet goes
-// on. ICMP errors that quote a packet of the box's connections are kept in the box, too.
+// address, the one towards the server has the client's. A packet that has a socket is kept in the box,
+// where IP finds the socket again. A SYN that has none is handed to a listener (bpf_sk_assign) if the rules
+// say so, any other packet goes on. ICMP errors that quote a packet of the box's connections are kept in the
+// box, too.
 //
 // What the caller must see to:
 //
 //   - The listeners and the dialled sockets have IP_TRANSPARENT set before they are bound. Multipath TCP
 //     is off: net.ListenConfig.SetMultipathTCP(false).
-//   - The kernel uses the assigned socket only if IP then delivers the packet to the local host, and
-//     IP routes by the destination. So packets that were handed over carry SteerConfig.Mark, and the
-//     caller keeps a rule and a route, before it attaches and until it has closed:
-//     "ip rule add fwmark MARK lookup TABLE" and "ip route add local default dev lo table TABLE",
-//     for both families. Without them the kernel drops these packets, as it forwards none that have
-//     a socket.
+//   - A packet comes to its socket only if IP delivers it to the local host, and IP routes by the
+//     destination. So packets for the box carry SteerConfig.Mark, and the caller keeps a rule and a route,
+//     before it attaches and until it has closed: "ip rule add fwmark MARK lookup TABLE" and "ip route add
+//     local default dev lo table TABLE", for both families. Without them the kernel drops these packets, as
+//     it forwards none that have a socket, or that it finds one for before it routes
+//     (net.ipv4.tcp_early_demux, which is on unless it was turned off).
 //   - That rule is not for what the host sends, nor for the look-up of the way back by which it checks
 //     source addresses, both of which come "from lo"; or else net.ipv4.tcp_fwmark_accept and
 //     net.ipv4.conf.*.src_valid_mark are off.

@@ -7,8 +7,8 @@
  *
  * What belongs to a connection that the box has is found by its addresses and ports, in either
  * direction. A connection that begins goes to one of the listeners if the rules say so. Everything
- * else goes on as if this program were not there. A packet that was handed over carries a mark, for
- * the rule that routes it to the local host: IP forwards nothing that has a socket.
+ * else goes on as if this program were not there. A packet for the box carries a mark, for the rule
+ * that routes it to the local host: IP forwards nothing that has a socket.
  */
 
 #define PULL 256
@@ -193,7 +193,15 @@ static __always_inline void set_mark(struct __sk_buff *skb)
 	skb->mark = (skb->mark & ~mark_mask) | mark;
 }
 
-/* hand_over gives the packet to a socket, and the reference back. */
+/* deliver has IP deliver the packet to the box. */
+static __always_inline int deliver(struct __sk_buff *skb, enum total which)
+{
+	set_mark(skb);
+	count(skb, which);
+	return TC_ACT_UNSPEC;
+}
+
+/* hand_over gives the packet to a socket that IP would not find, and the reference back. */
 static __always_inline int hand_over(struct __sk_buff *skb, struct bpf_sock *sk, enum total which,
 				     int otherwise)
 {
@@ -204,9 +212,7 @@ static __always_inline int hand_over(struct __sk_buff *skb, struct bpf_sock *sk,
 		count(skb, TOTAL_FAILED);
 		return otherwise;
 	}
-	set_mark(skb);
-	count(skb, which);
-	return TC_ACT_UNSPEC;
+	return deliver(skb, which);
 }
 
 /*
@@ -342,7 +348,12 @@ static __always_inline int steer_tcp(struct __sk_buff *skb, struct packet *p, in
 	if (sk) {
 		if (takes_new && begins && sk->state == BPF_TCP_TIME_WAIT)
 			return steer_new(skb, &f, trie, sk);
-		return hand_over(skb, sk, TOTAL_ESTABLISHED, TC_ACT_UNSPEC);
+		/*
+		 * IP finds the socket itself, and with it the route that was taken before (early demux). For a
+		 * packet that has its socket already it would look up the route anew.
+		 */
+		bpf_sk_release(sk);
+		return deliver(skb, TOTAL_ESTABLISHED);
 	}
 	if (takes_new && begins)
 		return steer_new(skb, &f, trie, 0);
@@ -391,9 +402,7 @@ static __always_inline int steer_icmp(struct __sk_buff *skb, struct packet *p)
 	if (!sk)
 		return TC_ACT_UNSPEC;
 	bpf_sk_release(sk);
-	set_mark(skb);
-	count(skb, TOTAL_ICMP);
-	return TC_ACT_UNSPEC;
+	return deliver(skb, TOTAL_ICMP);
 }
 
 static __always_inline void fragments_of(const struct packet *p, struct fragments *key)
@@ -481,9 +490,7 @@ static __always_inline int steer_first(struct __sk_buff *skb, struct packet *p, 
 	if (takes_new)
 		bpf_map_update_elem(&awaited, &f, &one, 0);
 	bpf_map_update_elem(&kept, &key, &one, 0);
-	set_mark(skb);
-	count(skb, TOTAL_REASSEMBLED);
-	return TC_ACT_UNSPEC;
+	return deliver(skb, TOTAL_REASSEMBLED);
 }
 
 /* steer_later sends the other fragments where the first one went. */
@@ -492,12 +499,10 @@ static __always_inline int steer_later(struct __sk_buff *skb, struct packet *p)
 	struct fragments key;
 
 	fragments_of(p, &key);
-	if (bpf_map_lookup_elem(&kept, &key)) {
-		set_mark(skb);
-		count(skb, TOTAL_REASSEMBLED);
-	} else if (p->protocol == IPPROTO_TCP) {
+	if (bpf_map_lookup_elem(&kept, &key))
+		return deliver(skb, TOTAL_REASSEMBLED);
+	if (p->protocol == IPPROTO_TCP)
 		count(skb, TOTAL_FRAGMENT);
-	}
 	return TC_ACT_UNSPEC;
 }
 
