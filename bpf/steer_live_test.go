@@ -90,6 +90,7 @@ func (l *lab) expect(t *testing.T, to netip.AddrPort, caught bool) {
 func TestSteerTCX(t *testing.T) {
 	l := newLab(t, AttachTCX)
 	t.Run("through", l.through)
+	t.Run("no early demux", l.noEarlyDemux)
 	t.Run("own services", l.ownServices)
 	t.Run("rules", l.changeRules)
 	t.Run("before the box", l.beforeTheBox)
@@ -134,6 +135,14 @@ func (l *lab) through(t *testing.T) {
 	if n := st.Rules[0].Connections + st.Rules[1].Connections; n != uint64(l.caught()) {
 		t.Errorf("%d connections, the rules counted %d", l.caught(), n)
 	}
+}
+
+// noEarlyDemux has IP look up the route of each packet, and the socket after that.
+func (l *lab) noEarlyDemux(t *testing.T) {
+	ok(t, l.Box.Sysctl("net.ipv4.tcp_early_demux", "0"))
+	defer func() { ok(t, l.Box.Sysctl("net.ipv4.tcp_early_demux", "1")) }()
+	l.expect(t, echo4, true)
+	l.expect(t, echo6, true)
 }
 
 // ownServices are never steered to the relay, although they listen where the rules say.

@@ -79,9 +79,7 @@ func (f *flow) open() {
 
 // watchClient has the loop told of the client while the server's leg connects: both are there at once then.
 func (f *flow) watchClient() {
-	client := &f.legs[handshake.Client]
-	f.loop.legs[int32(client.fd)] = client
-	if err := f.loop.watch(client.fd, legEvents); err != nil {
+	if err := f.loop.follow(&f.legs[handshake.Client]); err != nil {
 		f.dialFailed(err)
 	}
 }
@@ -107,8 +105,7 @@ func (f *flow) connect(target netip.AddrPort) {
 	fd, err := f.cfg().Connect(f.info.Client, target)
 	if err == nil {
 		*server = leg{flow: f, side: handshake.Server, fd: fd}
-		f.loop.legs[int32(fd)] = server
-		err = f.loop.watch(fd, legEvents)
+		err = f.loop.follow(server)
 	}
 	if err != nil {
 		f.notConnected(err)

@@ -102,7 +102,9 @@ func (g *leg) reset() { g.let(reset) }
 
 func (g *leg) let(closing func(fd int)) {
 	if g.fd >= 0 {
-		delete(g.flow.loop.legs, int32(g.fd))
+		if l := g.flow.loop; l.leg(g.fd) == g {
+			l.legs[g.fd] = nil
+		}
 		closing(g.fd)
 		g.fd = -1
 	}

@@ -35,9 +35,9 @@ type loop struct {
 	resumeAt  time.Time // accepting goes on; zero: when there is room
 
 	flows  map[*flow]struct{}
-	legs   map[int32]*leg // by descriptor
-	ready  []*flow        // to be carried on without waiting for anything
-	next   []*flow        // ready's other half
+	legs   []*leg  // by descriptor
+	ready  []*flow // to be carried on without waiting for anything
+	next   []*flow // ready's other half
 	timers timers
 	asking []*flow   // they will ask the private key
 	askAt  time.Time // when the first of them does; zero: none
@@ -69,7 +69,7 @@ const legEvents = unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLOUT | unix.EPOLLRDHUP
 func newLoop(s *Server) (*loop, error) {
 	l := &loop{
 		srv: s, epoll: -1, event: -1,
-		listeners: make(map[int32]listener), flows: make(map[*flow]struct{}), legs: make(map[int32]*leg),
+		listeners: make(map[int32]listener), flows: make(map[*flow]struct{}),
 	}
 	var err error
 	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
@@ -138,6 +138,23 @@ func (l *loop) takeInbox() {
 	}
 }
 
+// leg returns the leg that has a descriptor; nil if none of this loop has.
+func (l *loop) leg(fd int) *leg {
+	if fd < len(l.legs) {
+		return l.legs[fd]
+	}
+	return nil
+}
+
+// follow has the loop be told of a leg.
+func (l *loop) follow(g *leg) error {
+	if short := g.fd + 1 - len(l.legs); short > 0 {
+		l.legs = append(l.legs, make([]*leg, short)...)
+	}
+	l.legs[g.fd] = g
+	return l.watch(g.fd, legEvents)
+}
+
 // run carries the flows until the loop was told to stop and the last of them is over. A listener that
 // fails for good is told to failed.
 func (l *loop) run(failed context.CancelCauseFunc) {
@@ -152,7 +169,7 @@ func (l *loop) run(failed context.CancelCauseFunc) {
 		}
 		for i := range events[:n] {
 			fd := events[i].Fd
-			if leg := l.legs[fd]; leg != nil {
+			if leg := l.leg(int(fd)); leg != nil {
 				leg.happened(events[i].Events)
 			} else if ln, ok := l.listeners[fd]; ok {
 				if err := l.accept(ln); err != nil {

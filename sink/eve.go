@@ -66,6 +66,9 @@ func NewEVE(out *Output, opt EVEOptions) *EVE {
 
 // Event writes what the event completes.
 func (v *EVE) Event(e *session.Event) {
+	if e.Kind == session.KindHello || e.Kind == session.KindSecrets {
+		return // what they say is said when the handshake is complete
+	}
 	f := v.flows.Get(e.Flow.ID)
 	if f == nil {
 		f = v.open(e)
