@@ -4,7 +4,9 @@ package main
 
 import (
 	"fmt"
+	"iter"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -24,11 +26,20 @@ func medians(runs []figures) figures {
 	return figures{median(cpu), median(rate), median(peers)}
 }
 
+// inTurn returns who comes in a round, with its index: there and back again, so that nobody always comes after the same
+// one, and a machine that gets slower or faster does so for all.
+func inTurn[T any](round int, all []T) iter.Seq2[int, T] {
+	if round%2 == 1 {
+		return slices.Backward(all)
+	}
+	return slices.All(all)
+}
+
 // interleaved runs each box in turn, again and again, and returns the medians of each.
 func (b *bench) interleaved(boxes []*box, run func(*box) (figures, error)) ([]figures, error) {
 	all := make([][]figures, len(boxes))
-	for range b.runs {
-		for i, x := range boxes {
+	for round := range b.runs {
+		for i, x := range inTurn(round, boxes) {
 			f, err := run(x)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", x.name, err)

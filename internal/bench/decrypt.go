@@ -240,8 +240,8 @@ func (b *bench) readAll(f *captureFile, runs int, readers ...*reader) (map[*read
 	}
 	unix.Sync() // the kernel shall not write files to the disk meanwhile
 	seconds := make(map[*reader][]float64)
-	for range runs {
-		for _, r := range readers {
+	for round := range runs {
+		for _, r := range inTurn(round, readers) {
 			if err := f.touch(); err != nil {
 				return nil, err
 			}

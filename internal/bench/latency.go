@@ -47,8 +47,8 @@ func (b *bench) halfLoad() float64 {
 func (b *bench) latencySamples(boxes []*box, rate float64) ([][]float64, error) {
 	samples := make([][]float64, len(boxes))
 	phases := max(b.runs, 1)
-	for range phases {
-		for i, x := range boxes {
+	for round := range phases {
+		for i, x := range inTurn(round, boxes) {
 			j := job{
 				Kind: "latency", Suite: suiteGCM, Targets: []string{b.lab.address(x.way, portTLS)},
 				Count: size(b, 2000/phases, 20), Pace: 0.004, Rate: rate, Workers: shakeWorkers,
