@@ -37,6 +37,13 @@ func (b *bench) shakeOnce(x *box, j job) (figures, error) {
 	return f, nil
 }
 
+// shakeSeconds is how long handshakes are made at a time: their rate swings from one second to the next, and many short rounds
+// tell more than a few long ones.
+const shakeSeconds = 3.0
+
+// shakeRounds is how often.
+func (b *bench) shakeRounds() int { return 2*b.runs - 1 }
+
 const (
 	shakeWorkers = 32
 	perHandshake = "%.3f ms"
@@ -45,11 +52,11 @@ const (
 
 // handshakeCost is of full handshakes: what each takes, and how many there can be.
 func (b *bench) handshakeCost() error {
-	j := job{Workers: shakeWorkers, Seconds: size(b, 5.0, 0.5)}
+	j := job{Workers: shakeWorkers, Seconds: size(b, shakeSeconds, 0.5)}
 	var own []float64
-	r, err := b.interleaved([]*box{sightglassBox, terminateBox, haproxyBox, nginxSeals}, func(x *box) (figures, error) {
+	r, err := b.interleaved(b.shakeRounds(), []*box{sightglassBox, terminateBox, haproxyBox, nginxSeals}, func(x *box) (figures, error) {
 		if x == sightglassBox {
-			own = append(own, privateOperation(size(b, 2*time.Second, 200*time.Millisecond)))
+			own = append(own, privateOperation(size(b, time.Second, 200*time.Millisecond)))
 		}
 		return b.shakeOnce(x, j)
 	})
@@ -101,8 +108,8 @@ func privateOperation(span time.Duration) float64 {
 // resumedRate is of handshakes that the private key has no part in, against connections that are only
 // forwarded: the same ones.
 func (b *bench) resumedRate() error {
-	j := job{Workers: shakeWorkers, Seconds: size(b, 5.0, 0.5), Resume: true}
-	r, err := b.interleaved([]*box{sightglassBox, haproxyBox, nginxBox}, func(x *box) (figures, error) { return b.shakeOnce(x, j) })
+	j := job{Workers: shakeWorkers, Seconds: size(b, shakeSeconds, 0.5), Resume: true}
+	r, err := b.interleaved(b.shakeRounds(), []*box{sightglassBox, haproxyBox, nginxBox}, func(x *box) (figures, error) { return b.shakeOnce(x, j) })
 	if err != nil {
 		return err
 	}
