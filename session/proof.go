@@ -68,7 +68,7 @@ func (s *Session) acceptClient(n *negotiation) {
 // checkProof checks a proof that had to wait for the master secret, of this handshake or of the one that
 // began the session.
 func (s *Session) checkProof(n *negotiation) {
-	if n.proof == nil {
+	if n.proof == nil || len(n.clientChain) == 0 {
 		return
 	}
 	s.prove(n, identity.Proof{

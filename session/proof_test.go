@@ -4,6 +4,7 @@ package session
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"github.com/sightglass/sightglass/handshake"
@@ -103,4 +104,26 @@ func resuming(c *forge.Conn) forge.Options {
 	o := state.Options
 	o.Resume = state
 	return o
+}
+
+// TestCertificateAfterProof has a client take its certificate back when it has proven that it is its own.
+func TestCertificateAfterProof(t *testing.T) {
+	for _, v := range []handshake.Version{handshake.SSL30, handshake.TLS10, handshake.TLS12} {
+		segments := forge.New(withClient(options(v, rsaAES128SHA))).Segments
+		for i, seg := range segments {
+			change := []byte{byte(handshake.ContentChangeCipherSpec), byte(v >> 8), byte(v), 0, 1, 1}
+			at := bytes.Index(seg.Data, change)
+			if seg.Side != handshake.Client || at < 0 {
+				continue
+			}
+			none := []byte{byte(handshake.ContentHandshake), byte(v >> 8), byte(v), 0, 7, byte(handshake.TypeCertificate), 0, 0, 3, 0, 0, 0}
+			segments[i].Data = slices.Insert(bytes.Clone(seg.Data), at, none...)
+			break
+		}
+		g := newRig(t, nil)
+		g.play(segments)
+		if f := g.finish(); f.Cause != FinishedMismatch || f.ClientProven || len(f.ClientChain) > 0 {
+			t.Errorf("%v: %v (%s), %d certificates of the client, proven %v", v, f.Cause, f.Detail, len(f.ClientChain), f.ClientProven)
+		}
+	}
 }
