@@ -557,7 +557,8 @@ func (b *bench) listeners(t *testing.T) {
 		if got4 != want4 || got6 != want6 {
 			t.Errorf("%d slots for IPv4 and %d for IPv6, want %d and %d", got4, got6, want4, want6)
 		}
-		want := map[bool]string{true: "no listener", false: "failed"} // a test run is not at an interface's ingress, where a socket can be assigned
+		// A test run is not at an interface's ingress, where a socket can be assigned.
+		want := map[bool]string{true: "no listener", false: "failed"}
 		b.expect(t, b.objects.SteerClient, syn4, want[want4 == 0])
 		b.expect(t, b.objects.SteerClient, syn6, want[want6 == 0])
 	}

@@ -243,7 +243,7 @@ func TestPoolTakesBatches(t *testing.T) {
 }
 
 // TestPoolGathers: a worker waits a while for others to go with a job, but not once there is a batch, nor when the
-// pool is closed, nor for a key that fits in none, nor in SSL 3.0.
+// pool is closed, nor for a key that fits in none.
 func TestPoolGathers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ring := ringOf(t, key2048(t), key1024(t))
