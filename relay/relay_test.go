@@ -504,9 +504,9 @@ func TestBacklogStopsTheReading(t *testing.T) {
 // The private key is not asked before the answer to what needs it is on its way.
 func TestSecretIsAskedForAfterTheAnswer(t *testing.T) {
 	hold := make(chan struct{})
-	pool := rsakex.NewPool(new(rsakex.Ring), 1, 1, func() func(bool) {
+	pool := rsakex.NewPool(new(rsakex.Ring), 1, 1, func() rsakex.Manners {
 		<-hold
-		return nil
+		return rsakex.Manners{}
 	})
 	defer pool.Close()
 	defer close(hold)

@@ -15,7 +15,7 @@ func BenchmarkPool(b *testing.B) {
 	ring := ringOf(b, key)
 	q := testRequest(ring.Keys()[0], seal(b, key, testPremaster()))
 	p := newPool(ring, 1)
-	batch := ifma.NewBatch()
+	w := &worker{pool: p, batch: ifma.NewBatch()}
 	for at := 1; at <= ifma.BatchSize; at++ {
 		b.Run(fmt.Sprintf("%d at a time", at), func(b *testing.B) {
 			b.ReportAllocs()
@@ -25,7 +25,7 @@ func BenchmarkPool(b *testing.B) {
 					_, settle := NewSecret()
 					jobs[i] = job{q, settle}
 				}
-				p.open(batch, jobs[:at])
+				w.open(jobs[:at])
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*at), "ns/request")
 		})

@@ -50,7 +50,7 @@ func TestFastAsSlow(t *testing.T) {
 		em[0] &= 0x3f
 		sealed := new(big.Int).Exp(new(big.Int).SetBytes(em), e, r.N).FillBytes(make([]byte, 256))
 		secret := [premasterLen]byte(em[256-48:])
-		a, b := fast.premaster(sealed), slow.premaster(sealed)
+		a, b := fast.premaster(sealed, nil), slow.premaster(sealed, nil)
 		if (a == secret) != (b == secret) {
 			t.Errorf("%s: the fast operation took it: %v, crypto/rsa: %v", name, a == secret, b == secret)
 		}
@@ -59,7 +59,7 @@ func TestFastAsSlow(t *testing.T) {
 			t.Errorf("%s: taken: %v", name, a == secret)
 		}
 		q := testRequest(fast.id, sealed)
-		for i, m := range ring.openBatch(batch, []*Request{&q, &q, &q, &q}) {
+		for i, m := range ring.openBatch(batch, []*Request{&q, &q, &q, &q}, nil) {
 			if taken := bytes.Equal(m, q.Master(secret[:])); taken != wanted {
 				t.Errorf("%s: place %d of a batch: taken: %v", name, i, taken)
 			}

@@ -312,12 +312,12 @@ func TestPoolPressed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var told []bool
-		p := NewPool(new(Ring), 1, pressedAt, func() func(bool) {
-			return func(pressed bool) {
+		p := NewPool(new(Ring), 1, pressedAt, func() Manners {
+			return Manners{Pressed: func(pressed bool) {
 				mu.Lock()
 				defer mu.Unlock()
 				told = append(told, pressed)
-			}
+			}}
 		})
 		expect := func(when string, want ...bool) {
 			t.Helper()
@@ -359,12 +359,75 @@ func TestPoolPressed(t *testing.T) {
 	})
 }
 
+// TestPoolRests: a worker lets others go first in the middle of an operation, unless it is pressed, and is pressed
+// if they take too long.
+func TestPoolRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rests, took := 0, starvedAfter
+		w := &worker{pool: newPool(new(Ring), 1), begun: time.Now()}
+		if w.pause != nil {
+			t.Error("a worker that gives way to nobody has to pause")
+		}
+		w.learn(Manners{Pause: func() {
+			rests++
+			time.Sleep(took)
+		}})
+		for _, c := range []struct {
+			took    time.Duration
+			rests   int
+			pressed bool
+		}{{starvedAfter, 1, false}, {1, 2, true}, {0, 2, true}} {
+			took = c.took
+			w.pause()
+			if rests != c.rests || w.pool.pressed.Load() != c.pressed {
+				t.Errorf("%d rests, pressed %v, want %+v", rests, w.pool.pressed.Load(), c)
+			}
+		}
+	})
+}
+
+// TestPoolPausesAlike: it does not depend on what is opened how often a worker pauses.
+func TestPoolPausesAlike(t *testing.T) {
+	key := key2048(t)
+	ring := ringOf(t, key)
+	id := ring.Keys()[0]
+	if !ring.inBatch(id) {
+		t.Skip("processor: no fast private operation")
+	}
+	pauses := 0
+	w := &worker{pool: newPool(ring, 1), batch: ifma.NewBatch()}
+	w.learn(Manners{Pause: func() { pauses++ }})
+	w.begun = time.Now()
+	right := testRequest(id, seal(t, key, testPremaster()))
+	wrong, short := right, right
+	wrong.EncryptedPremaster = bytes.Repeat([]byte{1}, 256)
+	short.EncryptedPremaster = nil
+	for _, n := range []int{1, ifma.BatchSize} {
+		want := 0
+		for i, q := range []Request{right, wrong, short} {
+			pauses = 0
+			var jobs [ifma.BatchSize]job
+			for j := range jobs[:n] {
+				_, settle := NewSecret()
+				jobs[j] = job{q, settle}
+			}
+			w.open(jobs[:n])
+			if i == 0 {
+				want = pauses
+			}
+			if pauses == 0 || pauses != want {
+				t.Errorf("%d at a time: %d pauses, want %d", n, pauses, want)
+			}
+		}
+	}
+}
+
 // TestPoolPrepare: each worker is prepared once, on its own goroutine.
 func TestPoolPrepare(t *testing.T) {
 	prepared := make(chan struct{}, 10)
-	p := NewPool(ringOf(t), 3, 1, func() func(bool) {
+	p := NewPool(ringOf(t), 3, 1, func() Manners {
 		prepared <- struct{}{}
-		return nil
+		return Manners{}
 	})
 	p.Close()
 	if n := len(prepared); n != 3 {

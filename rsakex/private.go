@@ -187,7 +187,7 @@ func (k *privateKey) try(n, e *big.Int) error {
 			return fmt.Errorf("the RSA private key cannot be used: %w", err)
 		}
 	}
-	if opened := k.premaster(sealed); subtle.ConstantTimeCompare(opened[:], secret) != 1 {
+	if opened := k.premaster(sealed, nil); subtle.ConstantTimeCompare(opened[:], secret) != 1 {
 		return errDamaged
 	}
 	return nil
@@ -198,11 +198,11 @@ func (k *privateKey) bits() int { return len(k.n)*8 - bits.LeadingZeros8(k.n[0])
 
 // premaster opens an encrypted premaster secret, and answers with a random one if its padding or
 // length is not right (RFC 5246, Section 7.4.7.1). Each call does the same work: one random secret,
-// one private operation, one copy.
-func (k *privateKey) premaster(encrypted []byte) [premasterLen]byte {
+// one private operation, one copy. The fast operation calls pause, unless that is nil, in between, always as often.
+func (k *privateKey) premaster(encrypted []byte, pause func()) [premasterLen]byte {
 	if k.fast != nil {
 		s := k.sealed(encrypted)
-		k.fast.Decrypt(s.em[:], s.em[:])
+		k.fast.Decrypt(s.em[:], s.em[:], pause)
 		return s.open()
 	}
 	var result [premasterLen]byte

@@ -22,7 +22,7 @@ func opens(t *testing.T, name string, k keyNumbers) *privateKey {
 	em[0], em[1], em[size-premasterLen-1] = 0, 2, 0
 	copy(em[size-premasterLen:], testPremaster())
 	m := new(big.Int).SetBytes(em)
-	got := private.premaster(m.Exp(m, k.e, k.n).FillBytes(make([]byte, size)))
+	got := private.premaster(m.Exp(m, k.e, k.n).FillBytes(make([]byte, size)), nil)
 	if !bytes.Equal(got[:], testPremaster()) {
 		t.Errorf("%s: another premaster secret", name)
 	}

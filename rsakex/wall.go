@@ -62,20 +62,20 @@ func NewLocal(ring *Ring) *Local { return &Local{ring} }
 
 // MasterSecret returns a secret that is ready.
 func (l *Local) MasterSecret(q Request) *Secret {
-	master, err := l.ring.open(&q)
+	master, err := l.ring.open(&q, nil)
 	if err != nil {
 		return Failed(err)
 	}
 	return Resolved(master)
 }
 
-// open is where a request meets the private key, but for openBatch.
-func (r *Ring) open(q *Request) ([]byte, error) {
+// open is where a request meets the private key, but for openBatch. It calls pause, unless that is nil, in between.
+func (r *Ring) open(q *Request, pause func()) ([]byte, error) {
 	key := r.key(q.Key)
 	if key == nil {
 		return nil, ErrNoKey
 	}
-	premaster := key.premaster(q.EncryptedPremaster)
+	premaster := key.premaster(q.EncryptedPremaster, pause)
 	return q.Master(premaster[:]), nil
 }
 
@@ -86,7 +86,7 @@ func (r *Ring) inBatch(id KeyID) bool {
 }
 
 // openBatch opens up to ifma.BatchSize requests side by side: each gets what it does from open.
-func (r *Ring) openBatch(b *ifma.Batch, qs []*Request) (masters [ifma.BatchSize][]byte) {
+func (r *Ring) openBatch(b *ifma.Batch, qs []*Request, pause func()) (masters [ifma.BatchSize][]byte) {
 	var all [ifma.BatchSize]sealed
 	var keys [ifma.BatchSize]*ifma.Key
 	var ems [ifma.BatchSize][]byte
@@ -95,7 +95,7 @@ func (r *Ring) openBatch(b *ifma.Batch, qs []*Request) (masters [ifma.BatchSize]
 		all[i] = key.sealed(q.EncryptedPremaster)
 		keys[i], ems[i] = key.fast, all[i].em[:]
 	}
-	b.Decrypt(keys[:len(qs)], ems[:len(qs)])
+	b.Decrypt(keys[:len(qs)], ems[:len(qs)], pause)
 	for i, q := range qs {
 		premaster := all[i].open()
 		masters[i] = q.Master(premaster[:])

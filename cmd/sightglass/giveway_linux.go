@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sightglass/sightglass/relay/sock"
 	"github.com/sightglass/sightglass/rsakex"
 )
 
@@ -23,7 +24,8 @@ const (
 // giveWay has the calling goroutine run on a thread of its own, which ends with it. Nobody waits for a private operation
 // but the reading, and a connection's bytes wait for none of it. So the thread has what is left of the processors, and a
 // wakening thread of anybody finds one that runs only this one as good as idle (SCHED_IDLE, sched(7)), until it is pressed.
-func giveWay() (pressed func(bool)) {
+// Still the scheduler often lets it go on for a while, unless it yields.
+func giveWay() rsakex.Manners {
 	runtime.LockOSThread()
 	thread := unix.Gettid()
 	set := func(policy uint32, nice int32, slice time.Duration) error {
@@ -35,9 +37,9 @@ func giveWay() (pressed func(bool)) {
 	// To come back from SCHED_IDLE takes what it takes to be less nice than before: CAP_SYS_NICE, or RLIMIT_NICE.
 	_ = set(unix.SCHED_NORMAL, workerNice+1, 0)
 	if standBack() != nil {
-		return nil
+		return rsakex.Manners{Pause: sock.Yield}
 	}
-	pressed = func(pressed bool) {
+	pressed := func(pressed bool) {
 		if pressed {
 			_ = standBack()
 			return
@@ -46,7 +48,7 @@ func giveWay() (pressed func(bool)) {
 		_ = set(unix.SCHED_IDLE, 0, 0)
 	}
 	pressed(false)
-	return pressed
+	return rsakex.Manners{Pause: sock.Yield, Pressed: pressed}
 }
 
 // maxBehind is how many private operations may wait before new connections have to: clients do not wait for

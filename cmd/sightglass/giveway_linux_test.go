@@ -18,7 +18,8 @@ func TestGiveWay(t *testing.T) {
 	done := make(chan struct{})
 	go func() { // its thread ends with it
 		defer close(done)
-		pressed := giveWay()
+		manners := giveWay()
+		manners.Pause()
 		expect := func(when string, want standing) {
 			t.Helper()
 			got, err := unix.SchedGetAttr(0, 0)
@@ -28,15 +29,15 @@ func TestGiveWay(t *testing.T) {
 				t.Errorf("%s: policy %d, nice %d, want %+v", when, got.Policy, got.Nice, want)
 			}
 		}
-		if pressed == nil {
+		if manners.Pressed == nil {
 			expect("no way back", standing{unix.SCHED_NORMAL, workerNice + 1})
 			return
 		}
 		for range 2 {
 			expect("not pressed", standing{unix.SCHED_IDLE, workerNice})
-			pressed(true)
+			manners.Pressed(true)
 			expect("pressed", standing{unix.SCHED_NORMAL, workerNice})
-			pressed(false)
+			manners.Pressed(false)
 		}
 	}()
 	<-done

@@ -15,6 +15,8 @@ const (
 
 	batchWindow  = 4
 	batchWindows = factor / batchWindow
+
+	batchPauseEvery = 16 // windows of 2 µs
 )
 
 // vector is a digit of eight numbers: lane i has the one modulo the first factor of key i, lane i+4 the one
@@ -81,10 +83,10 @@ func (p *powers) get(i int) (x lanes) {
 
 // Decrypt replaces each ciphertext c by c^d modulo n of its key, as [Key.Decrypt] does. There are BatchSize at
 // most. A lane that is not used computes with zeros, and nobody reads it. Nothing is left in the batch.
-func (b *Batch) Decrypt(keys []*Key, ciphertexts [][]byte) {
+func (b *Batch) Decrypt(keys []*Key, ciphertexts [][]byte, pause func()) {
 	b.prepare(keys)
 	b.reduce(keys, ciphertexts)
-	b.power(keys)
+	b.power(keys, pause)
 	b.combine(keys, ciphertexts)
 	*b = Batch{} // keys and plaintexts could be told from it
 }
@@ -147,7 +149,7 @@ func (l *lanes) add(y *lanes) {
 var ones = lanes{{1, 1, 1, 1, 1, 1, 1, 1}}
 
 // power raises x, times 2^1040, to the private exponents.
-func (b *Batch) power(keys []*Key) {
+func (b *Batch) power(keys []*Key, pause func()) {
 	// x^0 and x^1, then each from its half or the one before.
 	fill(&b.t, keys, keyLow)
 	b.multiply(&b.t, &b.t, &ones)
@@ -162,6 +164,9 @@ func (b *Batch) power(keys []*Key) {
 	}
 	b.x = b.t // x^0
 	for i := batchWindows - 1; i >= 0; i-- {
+		if pause != nil && i%batchPauseEvery == 0 {
+			pause()
+		}
 		if i < batchWindows-1 {
 			b.square(&b.x, batchWindow)
 		}

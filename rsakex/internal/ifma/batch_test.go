@@ -72,7 +72,7 @@ func TestBatch(t *testing.T) {
 			c[i] = v.FillBytes(make([]byte, Size))
 			want[i] = new(big.Int).Exp(v, rs[at].D, rs[at].N).FillBytes(make([]byte, Size))
 		}
-		b.Decrypt(keys, c)
+		b.Decrypt(keys, c, nil)
 		for i := range c {
 			if !bytes.Equal(c[i], want[i]) {
 				t.Fatalf("round %d, place %d: %x, want %x", round, i, c[i], want[i])
@@ -200,7 +200,7 @@ func BenchmarkBatch(b *testing.B) {
 		rand.Read(c[i][1:])
 	}
 	for b.Loop() {
-		batch.Decrypt(ks, c)
+		batch.Decrypt(ks, c, nil)
 		for i := range c {
 			c[i][0] = 0
 		}

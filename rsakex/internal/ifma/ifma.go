@@ -23,6 +23,8 @@ const (
 	windows   = (factor + window - 1) / window
 	words     = factor / 64
 
+	pauseEvery = 32 // windows of 1.1 µs
+
 	// Size is the length of a ciphertext and of what it opens to, in bytes.
 	Size = 2 * factor / 8
 )
@@ -147,11 +149,12 @@ func (n *number) toWords() (w [words]uint64) {
 	return w
 }
 
-// Decrypt sets out to c^d modulo n, big-endian. Both are Size bytes; c must be less than n.
-func (k *Key) Decrypt(out, c []byte) {
+// Decrypt sets out to c^d modulo n, big-endian. Both are Size bytes; c must be less than n. It calls pause, unless that
+// is nil, every 30 µs or so: always as often.
+func (k *Key) Decrypt(out, c []byte, pause func()) {
 	_ = out[Size-1]
 	x := k.reduce(c[:Size])
-	x = k.power(&x)
+	x = k.power(&x, pause)
 	h := pair{k.difference(&x[0], &x[1])}
 	amm2(&h, &h, &k.qInv, &k.m, &k.k0)
 	k.combine(out, &h[0], &x[1])
@@ -199,7 +202,7 @@ func (n *number) once(m *number) {
 var one = pair{{1}, {1}}
 
 // power raises x, times 2^1040, to the private exponents.
-func (k *Key) power(x *pair) pair {
+func (k *Key) power(x *pair, pause func()) pair {
 	var table [1 << window]pair
 	// x^0 and x^1, then each from its half or the one before.
 	amm2(&table[0], &one, &k.low, &k.m, &k.k0)
@@ -211,6 +214,9 @@ func (k *Key) power(x *pair) pair {
 	var acc, taken pair
 	gather(&acc, &table, uint64(k.exp[0][0]), uint64(k.exp[1][0]))
 	for i := 1; i < windows; i++ {
+		if pause != nil && i%pauseEvery == 0 {
+			pause()
+		}
 		for range window {
 			amm2(&acc, &acc, &acc, &k.m, &k.k0)
 		}

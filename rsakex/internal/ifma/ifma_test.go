@@ -43,7 +43,7 @@ func TestDecrypt(t *testing.T) {
 		for _, c := range edges(t, r, 40) {
 			want := new(big.Int).Exp(c, r.D, r.N).FillBytes(make([]byte, Size))
 			got := make([]byte, Size)
-			ks[i].Decrypt(got, c.FillBytes(make([]byte, Size)))
+			ks[i].Decrypt(got, c.FillBytes(make([]byte, Size)), nil)
 			if !bytes.Equal(got, want) {
 				t.Fatalf("%x: %x, want %x", c, got, want)
 			}
@@ -153,7 +153,7 @@ func BenchmarkDecrypt(b *testing.B) {
 	c := make([]byte, Size)
 	rand.Read(c[1:])
 	for b.Loop() {
-		k.Decrypt(c, c)
+		k.Decrypt(c, c, nil)
 		c[0] = 0
 	}
 }
