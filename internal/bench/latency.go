@@ -46,12 +46,11 @@ func (b *bench) halfLoad() float64 {
 // latencySamples takes samples of each box in short phases, in turn.
 func (b *bench) latencySamples(boxes []*box, rate float64) ([][]float64, error) {
 	samples := make([][]float64, len(boxes))
-	phases := max(b.runs, 1)
-	for round := range phases {
+	for round := range b.shakeRounds() {
 		for i, x := range inTurn(round, boxes) {
 			j := job{
 				Kind: "latency", Suite: suiteGCM, Targets: []string{b.lab.address(x.way, portTLS)},
-				Count: size(b, 2000/phases, 20), Pace: 0.004, Rate: rate, Workers: shakeWorkers,
+				Count: size(b, 400, 20), Pace: 0.004, Rate: rate, Workers: shakeWorkers,
 			}
 			a, _, err := b.loaded(x, j)
 			if err != nil {
