@@ -85,7 +85,8 @@ func (r *Ring) inBatch(id KeyID) bool {
 	return key != nil && key.fast != nil
 }
 
-// openBatch opens up to ifma.BatchSize requests side by side: each gets what it does from open.
+// openBatch opens up to ifma.BatchSize requests side by side: each gets what it does from open. It calls pause
+// as that does.
 func (r *Ring) openBatch(b *ifma.Batch, qs []*Request, pause func()) (masters [ifma.BatchSize][]byte) {
 	var all [ifma.BatchSize]sealed
 	var keys [ifma.BatchSize]*ifma.Key

@@ -105,6 +105,9 @@ var groups = []group{
 }
 
 func (b *bench) run(only, markdown string) error {
+	if b.runs < 1 {
+		return fmt.Errorf("-runs %d: at least 1 is needed", b.runs)
+	}
 	files, err := raiseLimits()
 	if err != nil {
 		return fmt.Errorf("open files: %w", err)

@@ -83,6 +83,7 @@ func (p *powers) get(i int) (x lanes) {
 
 // Decrypt replaces each ciphertext c by c^d modulo n of its key, as [Key.Decrypt] does. There are BatchSize at
 // most. A lane that is not used computes with zeros, and nobody reads it. Nothing is left in the batch.
+// It calls pause as that does.
 func (b *Batch) Decrypt(keys []*Key, ciphertexts [][]byte, pause func()) {
 	b.prepare(keys)
 	b.reduce(keys, ciphertexts)
