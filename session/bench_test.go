@@ -9,6 +9,7 @@ import (
 	"github.com/sightglass/sightglass/handshake"
 	"github.com/sightglass/sightglass/internal/forge"
 	"github.com/sightglass/sightglass/internal/race"
+	"github.com/sightglass/sightglass/rsakex"
 )
 
 // nothing takes events and keeps none.
@@ -75,5 +76,37 @@ func BenchmarkFeed(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// known has the secret of one handshake.
+type known struct{ *rsakex.Secret }
+
+func (k known) MasterSecret(rsakex.Request) *rsakex.Secret { return k.Secret }
+
+// BenchmarkHandshake is what the engine takes of an inline connection that is judged, read and closed, but for the private operation.
+func BenchmarkHandshake(b *testing.B) {
+	o := options(handshake.TLS12, rsaAES128GCM)
+	o.SessionID = []byte{1}
+	full := forge.New(o)
+	o.Resume = full.State(false)
+	cfg := *newRig(b, nil).cfg
+	cfg.Inline, cfg.Handler, cfg.Keys = true, &nothing{}, known{rsakex.Resolved(full.Master)}
+	for _, part := range []struct {
+		name string
+		conn *forge.Conn
+	}{{"full", full}, {"resumed", forge.New(o)}} {
+		b.Run(part.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				s := New(&cfg, Flow{ID: 1})
+				for _, seg := range part.conn.Segments {
+					s.Feed(seg.Side, testStart, seg.Data)
+				}
+				if f := s.End(testStart); f.Outcome != OutcomeRead {
+					b.Fatalf("%+v", f)
+				}
+			}
+		})
 	}
 }
