@@ -99,7 +99,7 @@ func (c *client) latency(j *job) (*answer, error) {
 	return a, err
 }
 
-// load makes full handshakes beside, to the first target, at the job's rate.
+// load makes full handshakes beside, to the first target, at the job's rate and at random times.
 func (c *client) load(j *job) (stop func() (int, error)) {
 	if j.Rate == 0 {
 		return func() (int, error) { return 0, nil }
@@ -121,20 +121,13 @@ func (c *client) load(j *job) (stop func() (int, error)) {
 	}
 	wg.Go(func() {
 		defer close(due)
-		begun, sent := time.Now(), 0
-		for tick := time.NewTicker(time.Millisecond); ; {
+		at := newArrivals(j.Rate, j.Seed)
+		for {
+			at.wait()
 			select {
+			case due <- struct{}{}:
 			case <-done:
-				tick.Stop()
 				return
-			case <-tick.C:
-			}
-			for ; float64(sent) < time.Since(begun).Seconds()*j.Rate; sent++ {
-				select {
-				case due <- struct{}{}:
-				case <-done:
-					return
-				}
 			}
 		}
 	})

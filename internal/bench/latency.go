@@ -50,7 +50,7 @@ func (b *bench) latencySamples(boxes []*box, rate float64) ([][]float64, error) 
 		for i, x := range inTurn(round, boxes) {
 			j := job{
 				Kind: "latency", Suite: suiteGCM, Targets: []string{b.lab.address(x.way, portTLS)},
-				Count: size(b, 400, 20), Pace: 0.004, Rate: rate, Workers: shakeWorkers,
+				Count: size(b, 400, 20), Pace: 0.004, Rate: rate, Seed: uint64(round), Workers: shakeWorkers,
 			}
 			a, _, err := b.loaded(x, j)
 			if err != nil {
