@@ -28,7 +28,6 @@ type lab struct {
 	client *child
 	in     io.Writer
 	out    *bufio.Reader
-	closer io.Closer
 }
 
 // clientAddresses is how many addresses the client has: one has ports for some 60,000 connections.
@@ -59,13 +58,10 @@ const (
 	ways
 )
 
-// newLab makes the hosts and starts the peers. dir is for the files of this run.
+// newLab makes the hosts and starts the peers. dir is for the files of this run, and has the identities.
 func newLab(dir string) (l *lab, err error) {
 	l = &lab{dir: dir}
 	if l.own, err = os.Executable(); err != nil {
-		return nil, err
-	}
-	if err := makeIdentities(dir); err != nil {
 		return nil, err
 	}
 	if l.Topology, err = nettest.NewTopology(); err != nil {
@@ -79,10 +75,10 @@ func newLab(dir string) (l *lab, err error) {
 	return l, nil
 }
 
+// close ends the peers, and takes the hosts down.
 func (l *lab) close() error {
-	if l.closer != nil {
-		_ = l.closer.Close()
-	}
+	l.client.stop()
+	l.server.stop()
 	return l.Topology.Close()
 }
 

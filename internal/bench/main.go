@@ -121,27 +121,37 @@ func (b *bench) run(only, markdown string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if b.lab, err = newLab(dir); err != nil {
+	if err := makeIdentities(dir); err != nil {
 		return err
 	}
-	defer func() { _ = b.lab.close() }()
 	b.machine = describeMachine(b.sightglass)
 	var errs []error
 	for _, g := range groups {
 		if only != "" && !strings.Contains(","+only+",", ","+g.name+",") {
 			continue
 		}
-		b.row, b.profiled = g.name, 0
-		begun := time.Now()
-		if err := g.measure(b); err != nil {
+		if err := b.measure(g, dir); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", g.name, err))
 		}
-		fmt.Fprintf(os.Stderr, "bench: %s took %.0f s\n", g.name, time.Since(begun).Seconds())
 		if b.ctx.Err() != nil {
 			break
 		}
 	}
 	return errors.Join(append(errs, b.report(markdown))...)
+}
+
+// measure has a group measured between hosts of its own: the peers' gigabytes for what is sent in bulk, and the connections
+// that were, shall not be in the way of the next.
+func (b *bench) measure(g group, dir string) (err error) {
+	begun := time.Now()
+	if b.lab, err = newLab(dir); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.lab.close()) }()
+	b.row, b.profiled = g.name, 0
+	err = g.measure(b)
+	fmt.Fprintf(os.Stderr, "bench: %s took %.0f s\n", g.name, time.Since(begun).Seconds())
+	return err
 }
 
 // size chooses between the real and the quick size of a measurement.
