@@ -84,7 +84,8 @@ func (b *bench) highest(s *sniffer) (float64, error) {
 		}
 		good = reached
 		if b.quick || reached < rate/1.5 {
-			return good, nil // the peers are no faster
+			fmt.Fprintf(os.Stderr, "bench: %s: what is sent comes no faster\n", s.name)
+			return good, nil
 		}
 	}
 	for good > 0 && bad/good > precision {
