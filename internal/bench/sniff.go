@@ -83,7 +83,10 @@ func (b *bench) highest(s *sniffer) (float64, error) {
 			break
 		}
 		good = reached
-		if b.quick || reached < rate/1.5 {
+		if b.quick {
+			return good, nil
+		}
+		if reached < rate/1.5 {
 			fmt.Fprintf(os.Stderr, "bench: %s: what is sent comes no faster\n", s.name)
 			return good, nil
 		}
