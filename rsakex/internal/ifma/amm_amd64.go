@@ -36,3 +36,7 @@ func amm8pick(x *lanes, table *powers, which uint32, m *moduli)
 //
 //go:noescape
 func sqr8(x *lanes, m *moduli, wide *[2 * digits]vector, times int)
+
+// wipe clears the vector registers, where numbers of the key and what was opened with it are left: they would be in the
+// next signal's frame.
+func wipe()

@@ -15,3 +15,5 @@ func amm8(out, a, b *lanes, m *moduli) { panic("ifma: not supported") }
 func amm8pick(x *lanes, table *powers, which uint32, m *moduli) { panic("ifma: not supported") }
 
 func sqr8(x *lanes, m *moduli, wide *[2 * digits]vector, times int) { panic("ifma: not supported") }
+
+func wipe() { panic("ifma: not supported") }

@@ -90,6 +90,7 @@ func (b *Batch) Decrypt(keys []*Key, ciphertexts [][]byte, pause func()) {
 	b.power(keys, pause)
 	b.combine(keys, ciphertexts)
 	*b = Batch{} // keys and plaintexts could be told from it
+	wipe()
 }
 
 func (b *Batch) prepare(keys []*Key) {

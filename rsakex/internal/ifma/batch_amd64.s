@@ -177,10 +177,12 @@ row:
 	RET
 
 // PAIR picks one of two table entries by the lowest bits of the exponents, FOUR one of four by the two lowest,
-// EIGHT one of eight. Each entry is read, whatever the bits.
+// EIGHT one of eight. Each entry is loaded whole, whatever the bits: whether a load under a mask touches what the mask
+// leaves out is up to the processor.
 #define PAIR(AT, Z) \
-	VMOVDQU64  AT+0(BX), Z        \
-	VPBLENDMQ  AT+64(BX), Z, K1, Z
+	VMOVDQU64  AT+0(BX), Z   \
+	VMOVDQU64  AT+64(BX), Z29 \
+	VPBLENDMQ  Z29, Z, K1, Z
 
 #define FOUR(AT, Z, TEMP) \
 	PAIR(AT, Z)        \

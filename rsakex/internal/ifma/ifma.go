@@ -158,6 +158,7 @@ func (k *Key) Decrypt(out, c []byte, pause func()) {
 	h := pair{k.difference(&x[0], &x[1])}
 	amm2(&h, &h, &k.qInv, &k.m, &k.k0)
 	k.combine(out, &h[0], &x[1])
+	wipe()
 }
 
 // reduce returns c·2^1040 modulo each factor, less than 3 times the factor.
