@@ -219,6 +219,10 @@ func (l *lab) timeWait(t *testing.T) {
 		ok(t, l.Box.WaitSocket(t.Context(), "a socket in TIME_WAIT", func(s nettest.SocketState) bool {
 			return s.State == nettest.StateTimeWait && s.LocalPort == greetPort && s.RemotePort == port
 		}))
+		// Its end towards the server is in nobody's way any more: the next is of the same pair.
+		ok(t, l.Box.WaitNoSocket(t.Context(), "the connection to the server", func(s nettest.SocketState) bool {
+			return s.LocalPort == port
+		}))
 	}
 	if got := l.stats(t).New.Packets - begun; got != 3 {
 		t.Errorf("%d new connections, want 3", got)
