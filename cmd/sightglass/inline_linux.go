@@ -38,6 +38,7 @@ func (p *proxy) workers() int {
 // runInline relays until ctx ends. again reads the settings once more.
 func runInline(ctx context.Context, e *env, s config.Settings, again func() (config.Settings, error)) (err error) {
 	harden()
+	_ = hugePages() // it is as right without, and slower
 	p := &proxy{e: e, settings: s, processors: runtime.GOMAXPROCS(0)}
 	defer func() { err = errors.Join(err, p.close()) }()
 	if err := p.open(ctx); err != nil {

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestHugePages: what is allocated next may be in huge pages. A kernel without them says so.
+func TestHugePages(t *testing.T) {
+	if err := hugePages(); err != nil {
+		if _, missing := os.Stat("/sys/kernel/mm/transparent_hugepage"); errors.Is(missing, fs.ErrNotExist) && errors.Is(err, unix.EINVAL) {
+			return
+		}
+		t.Fatal(err)
+	}
+	next := new([4096]byte)
+	flags, err := pageFlags(uintptr(unsafe.Pointer(next)))
+	if err != nil || !slices.Contains(flags, "hg") {
+		t.Errorf("flags %v, %v, want hg", flags, err)
+	}
+}
+
+// pageFlags returns the flags of the mapping that an address is in (proc_pid_smaps(5)).
+func pageFlags(address uintptr) ([]string, error) {
+	f, err := os.Open("/proc/self/smaps")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	inside := false
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		var from, to uintptr
+		if n, _ := fmt.Sscanf(lines.Text(), "%x-%x ", &from, &to); n == 2 {
+			inside = from <= address && address < to
+		}
+		if flags, ok := strings.CutPrefix(lines.Text(), "VmFlags:"); ok && inside {
+			return strings.Fields(flags), nil
+		}
+	}
+	return nil, errors.Join(fmt.Errorf("no mapping has %x", address), lines.Err())
+}
