@@ -13,6 +13,7 @@ import (
 	"github.com/sightglass/sightglass/relay/sock"
 	"github.com/sightglass/sightglass/rsakex"
 	"github.com/sightglass/sightglass/session"
+	"golang.org/x/sys/unix"
 )
 
 // flow is a pair of legs and what is between them. All of it belongs to its loop.
@@ -130,15 +131,19 @@ func (f *flow) tryNext(err error) {
 }
 
 // connecting looks whether the server's leg is there, and has the flow begin then.
-func (f *flow) connecting() {
-	server := &f.legs[handshake.Server]
-	remote, err := sock.Connected(server.fd)
-	switch {
-	case err != nil:
-		f.notConnected(&net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(f.target), Err: err})
-		return
-	case !remote.IsValid():
-		return
+func (f *flow) connecting(events uint32) {
+	remote := f.target
+	// A socket that can be written, and that nothing is wrong with, is connected (tcp_poll of the kernel).
+	if events&(unix.EPOLLOUT|unix.EPOLLERR|unix.EPOLLHUP) != unix.EPOLLOUT || remote.Addr().IsUnspecified() {
+		var err error
+		remote, err = sock.Connected(f.legs[handshake.Server].fd)
+		switch {
+		case err != nil:
+			f.notConnected(&net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(f.target), Err: err})
+			return
+		case !remote.IsValid():
+			return
+		}
 	}
 	now := time.Now()
 	f.cfg().Observer.Dialled(now.Sub(f.opening))

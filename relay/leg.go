@@ -15,15 +15,15 @@ import (
 type leg struct {
 	flow     *flow
 	side     handshake.Side
-	fd       int  // -1: closed
+	fd       int // -1: closed
+	mark     int32
 	readable bool // until a read shows that it is not
 	writable bool // until a write shows that it is not
 	ended    bool // a read that does not fill its buffer does not say that there is no more
 	urgent   bool // the peer marked a byte as urgent: a read stops there, and a splice for ever
 }
 
-// happened takes what the loop was told of the leg. It may be old: of a descriptor that had another
-// socket a moment ago. So nothing is taken for granted.
+// happened takes what the loop was told of the leg.
 func (g *leg) happened(events uint32) {
 	if events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
 		g.readable = true
@@ -39,7 +39,7 @@ func (g *leg) happened(events uint32) {
 	}
 	if g.flow.engine.engine == nil {
 		if g.side == handshake.Server {
-			g.flow.connecting()
+			g.flow.connecting(events)
 		}
 		return
 	}
@@ -55,13 +55,13 @@ func (g *leg) happened(events uint32) {
 
 // read reads once. again is false if there is nothing more for now. n is 0 at the end of the stream.
 func (g *leg) read(b []byte) (n int, again bool, err error) {
-	n, err = sock.Read(g.fd, b)
+	n, err = sock.Receive(g.fd, b)
 	if err == unix.EAGAIN {
 		g.readable = false
 		return 0, false, nil
 	}
 	if err != nil {
-		return 0, false, g.opError("read", os.NewSyscallError("read", err))
+		return 0, false, g.opError("read", os.NewSyscallError("recv", err))
 	}
 	// What did not fill the buffer was all there was, and the loop is told of what comes (epoll(7)).
 	if n < len(b) && !g.ended {
@@ -73,13 +73,13 @@ func (g *leg) read(b []byte) (n int, again bool, err error) {
 // write writes what the socket takes.
 func (g *leg) write(b []byte) (n int, err error) {
 	for n < len(b) {
-		m, err := sock.Write(g.fd, b[n:])
+		m, err := sock.Send(g.fd, b[n:])
 		if err == unix.EAGAIN {
 			g.writable = false
 			return n, nil
 		}
 		if err != nil {
-			return n, g.opError("write", os.NewSyscallError("write", err))
+			return n, g.opError("write", os.NewSyscallError("send", err))
 		}
 		n += m
 	}

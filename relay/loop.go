@@ -36,6 +36,7 @@ type loop struct {
 
 	flows  map[*flow]struct{}
 	legs   []*leg  // by descriptor
+	told   int32   // the last leg that the loop was to be told of
 	ready  []*flow // to be carried on without waiting for anything
 	next   []*flow // ready's other half
 	timers timers
@@ -78,7 +79,7 @@ func newLoop(s *Server) (*loop, error) {
 	if l.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		err = os.NewSyscallError("eventfd", err)
 	} else {
-		err = l.watch(l.event, unix.EPOLLIN)
+		err = l.watch(l.event, unix.EPOLLIN, 0)
 	}
 	if err != nil {
 		l.close()
@@ -102,8 +103,9 @@ func (l *loop) close() {
 	}
 }
 
-func (l *loop) watch(fd int, events uint32) error {
-	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)}))
+// watch has the loop told of a descriptor, with a mark.
+func (l *loop) watch(fd int, events uint32, mark int32) error {
+	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: int32(fd), Pad: mark}))
 }
 
 // post has do called on the loop, soon. It returns false if the loop has ended.
@@ -152,7 +154,9 @@ func (l *loop) follow(g *leg) error {
 		l.legs = append(l.legs, make([]*leg, short)...)
 	}
 	l.legs[g.fd] = g
-	return l.watch(g.fd, legEvents)
+	l.told++
+	g.mark = l.told
+	return l.watch(g.fd, legEvents, g.mark)
 }
 
 // run carries the flows until the loop was told to stop and the last of them is over. A listener that
@@ -170,7 +174,9 @@ func (l *loop) run(failed context.CancelCauseFunc) {
 		for i := range events[:n] {
 			fd := events[i].Fd
 			if leg := l.leg(int(fd)); leg != nil {
-				leg.happened(events[i].Events)
+				if leg.mark == events[i].Pad { // or it is of a leg that had the descriptor a moment ago
+					leg.happened(events[i].Events)
+				}
 			} else if ln, ok := l.listeners[fd]; ok {
 				if err := l.accept(ln); err != nil {
 					failed(err)
@@ -336,7 +342,7 @@ func (l *loop) listen(sockets []listener) error {
 			return os.NewSyscallError("fcntl", err)
 		}
 		l.listeners[int32(fd)] = listener{fd, s.addr}
-		if err := l.watch(fd, unix.EPOLLIN|unix.EPOLLEXCLUSIVE); err != nil {
+		if err := l.watch(fd, unix.EPOLLIN|unix.EPOLLEXCLUSIVE, 0); err != nil {
 			return err
 		}
 	}
@@ -373,7 +379,7 @@ func (l *loop) resumeAccepting(now time.Time) {
 	}
 	var errs []error
 	for fd := range l.listeners {
-		errs = append(errs, l.watch(int(fd), unix.EPOLLIN|unix.EPOLLEXCLUSIVE))
+		errs = append(errs, l.watch(int(fd), unix.EPOLLIN|unix.EPOLLEXCLUSIVE, 0))
 	}
 	l.accepting = true
 	if err := errors.Join(errs...); err != nil {

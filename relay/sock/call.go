@@ -28,14 +28,34 @@ func call(number uintptr, fd int, p unsafe.Pointer, size int) (int, error) {
 	}
 }
 
-// Read is read(2).
+// Read is read(2), of any descriptor.
 func Read(fd int, b []byte) (int, error) {
 	return call(unix.SYS_READ, fd, unsafe.Pointer(unsafe.SliceData(b)), len(b))
 }
 
-// Write is write(2).
+// Write is write(2), to any descriptor.
 func Write(fd int, b []byte) (int, error) {
 	return call(unix.SYS_WRITE, fd, unsafe.Pointer(unsafe.SliceData(b)), len(b))
+}
+
+// Receive is recv(2): Read for sockets, with less on the way.
+func Receive(fd int, b []byte) (int, error) { return transfer(unix.SYS_RECVFROM, fd, b, 0) }
+
+// Send is send(2): Write for sockets, without a signal where the peer takes nothing any more.
+func Send(fd int, b []byte) (int, error) { return transfer(unix.SYS_SENDTO, fd, b, unix.MSG_NOSIGNAL) }
+
+// transfer makes one of the two calls, without an address.
+func transfer(number uintptr, fd int, b []byte, flags uintptr) (int, error) {
+	for {
+		n, _, errno := unix.RawSyscall6(number, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), flags, 0, 0)
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			return 0, errno
+		}
+	}
 }
 
 // Shut is shutdown(2) of what is sent.
