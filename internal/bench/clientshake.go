@@ -3,6 +3,7 @@
 package main
 
 import (
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,18 +67,19 @@ func (c *client) once(target string, suite uint16, resume *session) error {
 	return t.Close()
 }
 
-// latency takes the time of full handshakes, to each target in turn, from the SYN to the server's Finished.
+// latency takes the time of full handshakes, to each target in turn and at random times, from the SYN to the server's
+// Finished.
 func (c *client) latency(j *job) (*answer, error) {
 	if err := c.ready(); err != nil {
 		return nil, err
 	}
 	stop := c.load(j)
 	a := &answer{Samples: make([][]float64, len(j.Targets))}
-	pace := time.Duration(j.Pace * float64(time.Second))
+	random := rand.New(rand.NewPCG(j.Seed, 1)) // what a box puts off would always meet the next sample, or never
 	next := time.Now()
 	for range j.Count {
 		for i, target := range j.Targets {
-			next = next.Add(pace)
+			next = next.Add(time.Duration(random.ExpFloat64() * j.Pace * float64(time.Second)))
 			time.Sleep(time.Until(next))
 			begun := time.Now()
 			t, err := c.connect(target, j.Suite, nil)

@@ -25,7 +25,7 @@ type job struct {
 	Resume  bool    // shake
 	Mutual  bool    // idle
 	Count   int     // latency: samples of each target
-	Pace    float64 // latency: seconds between two samples
+	Pace    float64 // latency: seconds between two samples, on average
 	Seed    uint64  // latency: of the times of what is beside
 }
 
