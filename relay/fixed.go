@@ -28,7 +28,7 @@ func connectPlainly(_, target netip.AddrPort) (int, error) {
 // for each flow.
 func Fixed(upstream string) (netip.AddrPort, Lookup) {
 	if numeric, err := netip.ParseAddrPort(upstream); err == nil {
-		return numeric, nil
+		return netip.AddrPortFrom(numeric.Addr().Unmap(), numeric.Port()), nil // as the kernel tells it
 	}
 	return netip.AddrPort{}, func(ctx context.Context) ([]netip.AddrPort, error) { return lookUp(ctx, upstream) }
 }

@@ -15,12 +15,12 @@ import (
 type leg struct {
 	flow     *flow
 	side     handshake.Side
-	fd       int // -1: closed
-	mark     int32
-	readable bool // until a read shows that it is not
-	writable bool // until a write shows that it is not
-	ended    bool // a read that does not fill its buffer does not say that there is no more
-	urgent   bool // the peer marked a byte as urgent: a read stops there, and a splice for ever
+	fd       int   // -1: closed
+	mark     int32 // comes with what the loop is told of the socket, and of no other that had the descriptor
+	readable bool  // until a read shows that it is not
+	writable bool  // until a write shows that it is not
+	ended    bool  // a read that does not fill its buffer does not say that there is no more
+	urgent   bool  // the peer marked a byte as urgent: a read stops there, and a splice for ever
 }
 
 // happened takes what the loop was told of the leg.

@@ -36,7 +36,7 @@ type loop struct {
 
 	flows  map[*flow]struct{}
 	legs   []*leg  // by descriptor
-	told   int32   // the last leg that the loop was to be told of
+	mark   int32   // of the last leg that the loop was to be told of
 	ready  []*flow // to be carried on without waiting for anything
 	next   []*flow // ready's other half
 	timers timers
@@ -103,7 +103,7 @@ func (l *loop) close() {
 	}
 }
 
-// watch has the loop told of a descriptor, with a mark.
+// watch has the loop told of a descriptor, with a mark that comes with it.
 func (l *loop) watch(fd int, events uint32, mark int32) error {
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: int32(fd), Pad: mark}))
 }
@@ -154,8 +154,8 @@ func (l *loop) follow(g *leg) error {
 		l.legs = append(l.legs, make([]*leg, short)...)
 	}
 	l.legs[g.fd] = g
-	l.told++
-	g.mark = l.told
+	l.mark++
+	g.mark = l.mark
 	return l.watch(g.fd, legEvents, g.mark)
 }
 
@@ -172,17 +172,8 @@ func (l *loop) run(failed context.CancelCauseFunc) {
 			return
 		}
 		for i := range events[:n] {
-			fd := events[i].Fd
-			if leg := l.leg(int(fd)); leg != nil {
-				if leg.mark == events[i].Pad { // or it is of a leg that had the descriptor a moment ago
-					leg.happened(events[i].Events)
-				}
-			} else if ln, ok := l.listeners[fd]; ok {
-				if err := l.accept(ln); err != nil {
-					failed(err)
-				}
-			} else if int(fd) == l.event {
-				l.takeInbox()
+			if err := l.tell(&events[i]); err != nil {
+				failed(err)
 			}
 		}
 		l.carryOn()
@@ -190,6 +181,20 @@ func (l *loop) run(failed context.CancelCauseFunc) {
 		l.tick(now)
 		l.giveTurn(now)
 	}
+}
+
+// tell passes on what happened to a descriptor. The error is of a listener that fails for good.
+func (l *loop) tell(e *unix.EpollEvent) error {
+	if leg := l.leg(int(e.Fd)); leg != nil {
+		if leg.mark == e.Pad { // or it is of a socket that had the descriptor a moment ago
+			leg.happened(e.Events)
+		}
+	} else if ln, ok := l.listeners[e.Fd]; ok {
+		return l.accept(ln)
+	} else if int(e.Fd) == l.event {
+		l.takeInbox()
+	}
+	return nil
 }
 
 // turn is less than the 10 ms that Go's scheduler lets a goroutine run. One that runs longer is interrupted, by a signal; its

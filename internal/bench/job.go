@@ -26,7 +26,7 @@ type job struct {
 	Mutual  bool    // idle
 	Count   int     // latency: samples of each target
 	Pace    float64 // latency: seconds between two samples, on average
-	Seed    uint64  // latency: of the times of what is beside
+	Seed    uint64  // latency: of the times of the samples, and of what is beside
 }
 
 // An answer is one line of JSON of the client's. The first of each job says that it is ready: it goes on

@@ -26,7 +26,7 @@ func (c *client) replay(j *job) (*answer, error) {
 	// Heads and records are added to what is said.
 	room := make([]byte, j.Bytes+j.Bytes/64+1<<20)
 	// In small pages the kernel takes longer to read them than to send what they hold, where both are virtual.
-	_ = unix.Madvise(wholePages(room), unix.MADV_HUGEPAGE)
+	_ = unix.Madvise(room, unix.MADV_HUGEPAGE) // so much memory begins with a page
 	file := bytes.NewBuffer(room[:0])
 	defer debug.FreeOSMemory()
 	pcap := newCapture(file)
@@ -63,14 +63,6 @@ func (c *client) replay(j *job) (*answer, error) {
 		sent <- err
 	}()
 	return a, <-sent
-}
-
-// wholePages returns what of b is whole pages.
-func wholePages(b []byte) []byte {
-	size := os.Getpagesize()
-	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (size - 1)
-	b = b[min(skip, len(b)):]
-	return b[:len(b)&^(size-1)]
 }
 
 // urgent makes this goroutine go before all programs, as interrupts do, or nearly so where that is not allowed.

@@ -14,10 +14,10 @@ import (
 // not block. The first call that the runtime is told of after a rest wakes its monitor, a thread that then
 // looks after the others every few microseconds, on a processor that somebody needs.
 
-// call makes a system call, again if a signal broke it off.
-func call(number uintptr, fd int, p unsafe.Pointer, size int) (int, error) {
+// call makes a system call of a buffer, or of an address, again if a signal broke it off.
+func call(number uintptr, fd int, p unsafe.Pointer, size int, flags uintptr) (int, error) {
 	for {
-		n, _, errno := unix.RawSyscall(number, uintptr(fd), uintptr(p), uintptr(size))
+		n, _, errno := unix.RawSyscall6(number, uintptr(fd), uintptr(p), uintptr(size), flags, 0, 0)
 		switch errno {
 		case 0:
 			return int(n), nil
@@ -30,32 +30,22 @@ func call(number uintptr, fd int, p unsafe.Pointer, size int) (int, error) {
 
 // Read is read(2), of any descriptor.
 func Read(fd int, b []byte) (int, error) {
-	return call(unix.SYS_READ, fd, unsafe.Pointer(unsafe.SliceData(b)), len(b))
+	return call(unix.SYS_READ, fd, unsafe.Pointer(unsafe.SliceData(b)), len(b), 0)
 }
 
 // Write is write(2), to any descriptor.
 func Write(fd int, b []byte) (int, error) {
-	return call(unix.SYS_WRITE, fd, unsafe.Pointer(unsafe.SliceData(b)), len(b))
+	return call(unix.SYS_WRITE, fd, unsafe.Pointer(unsafe.SliceData(b)), len(b), 0)
 }
 
 // Receive is recv(2): Read for sockets, with less on the way.
-func Receive(fd int, b []byte) (int, error) { return transfer(unix.SYS_RECVFROM, fd, b, 0) }
+func Receive(fd int, b []byte) (int, error) {
+	return call(unix.SYS_RECVFROM, fd, unsafe.Pointer(unsafe.SliceData(b)), len(b), 0)
+}
 
 // Send is send(2): Write for sockets, without a signal where the peer takes nothing any more.
-func Send(fd int, b []byte) (int, error) { return transfer(unix.SYS_SENDTO, fd, b, unix.MSG_NOSIGNAL) }
-
-// transfer makes one of the two calls, without an address.
-func transfer(number uintptr, fd int, b []byte, flags uintptr) (int, error) {
-	for {
-		n, _, errno := unix.RawSyscall6(number, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), flags, 0, 0)
-		switch errno {
-		case 0:
-			return int(n), nil
-		case unix.EINTR:
-		default:
-			return 0, errno
-		}
-	}
+func Send(fd int, b []byte) (int, error) {
+	return call(unix.SYS_SENDTO, fd, unsafe.Pointer(unsafe.SliceData(b)), len(b), unix.MSG_NOSIGNAL)
 }
 
 // Shut is shutdown(2) of what is sent.
@@ -100,7 +90,7 @@ func takeAddress(number uintptr, fd int, flags uintptr) (int, netip.AddrPort, er
 }
 
 func bind(fd int, a *address) error {
-	_, err := call(unix.SYS_BIND, fd, unsafe.Pointer(&a.raw), int(a.size))
+	_, err := call(unix.SYS_BIND, fd, unsafe.Pointer(&a.raw), int(a.size), 0)
 	return err
 }
 
