@@ -319,12 +319,12 @@ func (l *loop) tick(now time.Time) {
 	}
 }
 
-// askAfter is how long a handshake's secret is put off: a peer on the same network has answered by then.
+// askAfter is how long a handshake's secret is put off by default: a peer on the same network has answered by then.
 const askAfter = time.Millisecond
 
 func (l *loop) askLater(f *flow, now time.Time) {
 	if l.askAt.IsZero() {
-		l.askAt = now.Add(askAfter)
+		l.askAt = now.Add(l.srv.cfg.askAfter)
 	}
 	l.asking = append(l.asking, f)
 }

@@ -88,6 +88,8 @@ type Config struct {
 	// OnPanic says what becomes of a flow whose engine panics again when told to fail; otherwise the
 	// engine's own policy for malformed does. Zero, alert and reset: it is reset.
 	OnPanic session.Action
+
+	askAfter time.Duration // how long a handshake's secret is put off
 }
 
 func (c *Config) setDefaults() error {
@@ -106,6 +108,7 @@ func (c *Config) setDefaults() error {
 	}{
 		{&c.DialTimeout, DefaultDialTimeout}, {&c.HandshakeTimeout, DefaultHandshakeTimeout},
 		{&c.DrainTimeout, DefaultDrainTimeout}, {&c.RefuseTimeout, DefaultRefuseTimeout},
+		{&c.askAfter, askAfter},
 	} {
 		if *d.value <= 0 {
 			*d.value = d.fallback

@@ -501,34 +501,47 @@ func TestBacklogStopsTheReading(t *testing.T) {
 	}
 }
 
-// The private key is not asked before the answer to what needs it is on its way.
-func TestSecretIsAskedForAfterTheAnswer(t *testing.T) {
-	hold := make(chan struct{})
-	pool := rsakex.NewPool(new(rsakex.Ring), 1, 1, func() rsakex.Manners {
-		<-hold
-		return rsakex.Manners{}
-	})
-	defer pool.Close()
-	defer close(hold)
-	r := newRig(t, Config{}, func(e *fake) {
-		e.ahead, e.verdict = all, session.Relay
-		e.onFeed = func(e *fake, side handshake.Side, b []byte) {
-			if side == client {
-				e.secret = pool.MasterSecret(rsakex.Request{})
-			} else if pool.Waiting() != 0 {
-				t.Error("asked before the answer")
+// The private key is not asked before its time: the answer to what needs it is on its way by then.
+func TestSecretIsAskedForLater(t *testing.T) {
+	for name, test := range map[string]struct {
+		after time.Duration
+		ask   func(c *net.TCPConn) // what has it asked before
+	}{
+		"in time":                {time.Millisecond, func(*net.TCPConn) {}},
+		"at the end of a peer":   {time.Hour, func(c *net.TCPConn) { _ = c.CloseWrite() }},
+		"at the reset of a peer": {time.Hour, func(c *net.TCPConn) { rst(t, c) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hold := make(chan struct{})
+			pool := rsakex.NewPool(new(rsakex.Ring), 1, 1, func() rsakex.Manners {
+				<-hold
+				return rsakex.Manners{}
+			})
+			defer pool.Close()
+			defer close(hold)
+			r := newRig(t, Config{askAfter: test.after}, func(e *fake) {
+				e.ahead, e.verdict = all, session.Relay
+				e.onFeed = func(e *fake, side handshake.Side, b []byte) {
+					if side == client {
+						e.secret = pool.MasterSecret(rsakex.Request{})
+					}
+				}
+			})
+			c, s := r.pair()
+			send(t, c, "key exchange")
+			expect(t, s, "key exchange")
+			send(t, s, "finished")
+			expect(t, c, "finished")
+			if test.after == time.Hour && pool.Waiting() != 0 {
+				t.Error("asked before its time")
 			}
-		}
-	})
-	c, s := r.pair()
-	send(t, c, "key exchange")
-	expect(t, s, "key exchange")
-	send(t, s, "finished")
-	expect(t, c, "finished")
-	if !eventually(func() bool { return pool.Waiting() == 1 }) {
-		t.Error("not asked after the answer")
+			test.ask(c)
+			if !eventually(func() bool { return pool.Waiting() == 1 }) {
+				t.Error("not asked")
+			}
+			_, _ = c.Close(), s.Close()
+		})
 	}
-	_, _ = c.Close(), s.Close()
 }
 
 func TestEndWaitsForTheSecret(t *testing.T) {
