@@ -107,7 +107,7 @@ func sniff(t *testing.T, box *nettest.Namespace, o SniffOptions) *sniffing {
 	t.Helper()
 	s := &sniffing{liveStory: newLiveStory()}
 	cfg := config(t, s.liveStory)
-	pool := rsakex.NewPool(cfg.Ring, 2, 1000)
+	pool := rsakex.NewPool(cfg.Ring, 2, 1000, rsakex.Manners{})
 	t.Cleanup(pool.Close)
 	cfg.Keys = pool
 	o.Session = cfg

@@ -43,6 +43,7 @@ type loop struct {
 	asking []*flow   // they will ask the private key
 	askAt  time.Time // when the first of them does; zero: none
 
+	chore     Chore
 	lingering time.Time // until then the next step of a handshake is waited for awake
 	crowded   time.Time // until then it is not
 
@@ -70,7 +71,7 @@ const legEvents = unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLOUT | unix.EPOLLRDHUP
 func newLoop(s *Server) (*loop, error) {
 	l := &loop{
 		srv: s, epoll: -1, event: -1,
-		listeners: make(map[int32]listener), flows: make(map[*flow]struct{}),
+		listeners: make(map[int32]listener), flows: make(map[*flow]struct{}), chore: s.cfg.Chore(),
 	}
 	var err error
 	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
@@ -91,6 +92,9 @@ func newLoop(s *Server) (*loop, error) {
 // close gives up the loop's own descriptors. It does not run any more.
 func (l *loop) close() {
 	l.inbox.Store(sealed)
+	if l.chore != nil {
+		l.chore.Close()
+	}
 	for l.posting.Load() > 0 {
 		runtime.Gosched() // somebody is about to write to the event
 	}
@@ -171,6 +175,7 @@ func (l *loop) run(failed context.CancelCauseFunc) {
 			l.shutdown()
 			return
 		}
+		begun := time.Now()
 		for i := range events[:n] {
 			if err := l.tell(&events[i]); err != nil {
 				failed(err)
@@ -179,6 +184,9 @@ func (l *loop) run(failed context.CancelCauseFunc) {
 		l.carryOn()
 		now := time.Now()
 		l.tick(now)
+		if l.chore.Pressed(now) {
+			l.press(now.Sub(begun))
+		}
 		l.giveTurn(now)
 	}
 }
@@ -210,19 +218,31 @@ func (l *loop) giveTurn(now time.Time) {
 	}
 }
 
-// wait takes what the sockets have to tell. It waits for it until something is to be done without.
-func (l *loop) wait(events []unix.EpollEvent) (int, error) {
-	n, err := sock.Events(l.epoll, events)
-	if n > 0 || err != nil {
-		return n, err
+// press has the chore done though there is no moment to spare, for as long as all else took in this round.
+func (l *loop) press(took time.Duration) {
+	for begun := time.Now(); l.chore.Step() && time.Since(begun) < took; {
 	}
-	if l.patience() == 0 {
-		return 0, nil
+}
+
+// wait takes what the sockets have to tell. It does the chore, and then waits for it, until something is to be done without.
+func (l *loop) wait(events []unix.EpollEvent) (int, error) {
+	for {
+		n, err := sock.Events(l.epoll, events)
+		if n > 0 || err != nil {
+			return n, err
+		}
+		if l.patience(time.Time{}) == 0 {
+			return 0, nil
+		}
+		if !l.chore.Step() {
+			break
+		}
+		sock.Yield() // the peers may want the processor, and what they do with it is waited for
 	}
 	if n, err := l.linger(events); n > 0 || err != nil {
 		return n, err
 	}
-	return retry(func() (int, error) { return unix.EpollWait(l.epoll, events, l.patience()) })
+	return retry(func() (int, error) { return unix.EpollWait(l.epoll, events, l.patience(l.chore.Due())) })
 }
 
 // A loop lingers for as long as a peer on the same network takes for a step of the handshake. If somebody else
@@ -262,13 +282,13 @@ func (l *loop) finished() bool {
 	return l.inbox.CompareAndSwap(nil, sealed)
 }
 
-// patience returns how long nothing needs to be done but for what the sockets tell, in milliseconds.
-func (l *loop) patience() int {
+// patience returns how long nothing needs to be done but for what the sockets tell, in milliseconds, if nothing else is
+// at a time; zero: at none.
+func (l *loop) patience(at time.Time) int {
 	if len(l.ready) > 0 {
 		return 0
 	}
-	var at time.Time
-	if len(l.timers) > 0 {
+	if len(l.timers) > 0 && (at.IsZero() || l.timers[0].at.Before(at)) {
 		at = l.timers[0].at
 	}
 	if !l.askAt.IsZero() && (at.IsZero() || l.askAt.Before(at)) {

@@ -10,7 +10,7 @@ import (
 
 // TestEventOfAnother: what comes late, of a socket that had the descriptor before, is nothing to a leg.
 func TestEventOfAnother(t *testing.T) {
-	l, err := newLoop(&Server{})
+	l, err := newLoop(&Server{cfg: Config{Chore: func() Chore { return noChore{} }}})
 	if err != nil {
 		t.Fatal(err)
 	}

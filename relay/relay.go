@@ -70,6 +70,8 @@ type Config struct {
 	Lookup   Lookup
 	// Room, if set, says whether new connections may be taken now. It is asked often.
 	Room func() bool
+	// Chore, if set, makes a loop's chore. Every loop has one.
+	Chore func() Chore
 	// Interface names the way in, for the flows' own record; may be empty.
 	Interface string
 	Observer  Observer // nil: nobody is told
@@ -92,6 +94,27 @@ type Config struct {
 	askAfter time.Duration // how long a handshake's secret is put off
 }
 
+// Chore is work that nobody waits for, of the moments in which a loop has nothing else to do. Its methods are called by one
+// goroutine at a time.
+type Chore interface {
+	// Step does a bit of it, no longer than what comes meanwhile may wait (some 30 µs), and reports whether there was any.
+	Step() bool
+	// Due returns when there is some, as far as that is known; zero: none is.
+	Due() time.Time
+	// Pressed reports whether it has waited for too long for a moment to spare.
+	Pressed(now time.Time) bool
+	// Close gives it up.
+	Close()
+}
+
+// noChore is nothing to do.
+type noChore struct{}
+
+func (noChore) Step() bool             { return false }
+func (noChore) Due() time.Time         { return time.Time{} }
+func (noChore) Pressed(time.Time) bool { return false }
+func (noChore) Close()                 {}
+
 func (c *Config) setDefaults() error {
 	if c.NewEngine == nil {
 		return errors.New("relay: NewEngine must be set")
@@ -101,6 +124,9 @@ func (c *Config) setDefaults() error {
 	}
 	if c.Observer == nil {
 		c.Observer = NopObserver{}
+	}
+	if c.Chore == nil {
+		c.Chore = func() Chore { return noChore{} }
 	}
 	for _, d := range []struct {
 		value    *time.Duration

@@ -513,10 +513,10 @@ func TestSecretIsAskedForLater(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			hold := make(chan struct{})
-			pool := rsakex.NewPool(new(rsakex.Ring), 1, 1, func() rsakex.Manners {
+			pool := rsakex.NewPool(new(rsakex.Ring), 1, 1, rsakex.Manners{Prepare: func() func(bool) {
 				<-hold
-				return rsakex.Manners{}
-			})
+				return nil
+			}})
 			defer pool.Close()
 			defer close(hold)
 			r := newRig(t, Config{askAfter: test.after}, func(e *fake) {

@@ -14,8 +14,7 @@ func BenchmarkPool(b *testing.B) {
 	key := key2048(b)
 	ring := ringOf(b, key)
 	q := testRequest(ring.Keys()[0], seal(b, key, testPremaster()))
-	p := newPool(ring, 1)
-	w := &worker{pool: p, batch: ifma.NewBatch()}
+	p, batch := newPool(ring, 1), ifma.NewBatch()
 	for at := 1; at <= ifma.BatchSize; at++ {
 		b.Run(fmt.Sprintf("%d at a time", at), func(b *testing.B) {
 			b.ReportAllocs()
@@ -25,7 +24,7 @@ func BenchmarkPool(b *testing.B) {
 					_, settle := NewSecret()
 					jobs[i] = job{q, settle}
 				}
-				w.open(jobs[:at])
+				p.open(batch, jobs[:at], nil)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*at), "ns/request")
 		})

@@ -21,6 +21,11 @@ type Pool struct {
 	ring    *Ring
 	queue   chan job
 	workers sync.WaitGroup
+	width   int // how many may be at it
+
+	idle   *Idle        // takes what can be interrupted; nil: the workers do
+	aside  atomic.Int32 // how many wait there
+	atHand int          // operations that are done there; guarded by its mu
 
 	taking sync.Mutex    // held by the goroutine that takes requests from the queue, and waits for more
 	timer  *time.Timer   // of that goroutine
@@ -40,22 +45,20 @@ type job struct {
 	settle  func([]byte, error)
 }
 
-// Prepare is called by each worker of a pool, on its own goroutine, before its first request.
-type Prepare func() Manners
-
-// Manners is how a worker gives way to others that want its processor. Either function may be nil.
+// Manners is how the work of a pool gives way to others that want the processors. All of it may be left out.
 type Manners struct {
-	// Pause lets others go first. The worker calls it in the middle of an operation, every 30 µs or so, unless it is pressed.
-	// An operation of crypto/rsa has no middle.
-	Pause func()
-	// Pressed is called from any goroutine as long as the worker runs: with true when giving way leaves too little, as
-	// requests pile up or one takes very long, and with false when that is over.
-	Pressed func(bool)
+	// Prepare is called by each worker, on its own goroutine, before its first request. What it returns, if that is not nil, is
+	// called from any goroutine as long as the worker runs: with true when giving way leaves too little, as requests pile up or
+	// one takes very long, and with false when that is over.
+	Prepare func() (pressed func(bool))
+	// Idle has the requests done whose operation can be interrupted, and the workers the others: those of crypto/rsa have no
+	// middle. No more of them are done there at once than there are workers.
+	Idle *Idle
 }
 
 // NewPool starts a pool. Zero or fewer workers means one a processor that Go may use, zero or fewer
-// places in the queue DefaultQueue. Close ends it.
-func NewPool(ring *Ring, workers, queue int, prepare ...Prepare) *Pool {
+// places in the queue DefaultQueue, which is as many with manners.Idle, too. Close ends it.
+func NewPool(ring *Ring, workers, queue int, manners Manners) *Pool {
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
@@ -63,9 +66,10 @@ func NewPool(ring *Ring, workers, queue int, prepare ...Prepare) *Pool {
 		queue = DefaultQueue
 	}
 	p := newPool(ring, queue)
+	p.width, p.idle = workers, manners.Idle
 	p.workers.Add(workers)
 	for range workers {
-		go p.work(prepare)
+		go p.work(manners.Prepare)
 	}
 	return p
 }
@@ -77,58 +81,25 @@ func newPool(ring *Ring, queue int) *Pool {
 	}
 }
 
-// worker is a goroutine of the pool.
-type worker struct {
-	pool  *Pool
-	batch *ifma.Batch
-	begun time.Time // with the jobs at hand
-	rests []func()
-	pause func() // nil: there is no rest
-}
-
-func (p *Pool) work(prepare []Prepare) {
+func (p *Pool) work(prepare func() (pressed func(bool))) {
 	defer p.workers.Done()
-	w := &worker{pool: p, batch: ifma.NewBatch()}
-	for _, f := range prepare {
-		w.learn(f())
+	if prepare != nil {
+		if pressed := prepare(); pressed != nil {
+			p.telling.Lock()
+			p.tell = append(p.tell, pressed)
+			p.telling.Unlock()
+		}
 	}
+	batch := ifma.NewBatch()
 	var jobs [ifma.BatchSize]job
 	for n := p.take(&jobs); n > 0; n = p.take(&jobs) {
-		w.begun = time.Now()
-		w.open(jobs[:n])
+		begun := time.Now()
+		p.open(batch, jobs[:n], nil)
 		clear(jobs[:n])
-		w.starve()
-	}
-}
-
-func (w *worker) learn(m Manners) {
-	if m.Pause != nil {
-		w.rests = append(w.rests, m.Pause)
-		w.pause = w.rest
-	}
-	if p := w.pool; m.Pressed != nil {
-		p.telling.Lock()
-		p.tell = append(p.tell, m.Pressed)
-		p.telling.Unlock()
-	}
-}
-
-// rest lets others go first, in the middle of an operation.
-func (w *worker) rest() {
-	if w.pool.pressed.Load() {
-		return
-	}
-	for _, f := range w.rests {
-		f()
-	}
-	w.starve()
-}
-
-// starve has the workers pressed if this one has been at its jobs for too long.
-func (w *worker) starve() {
-	if now := time.Now(); now.Sub(w.begun) > starvedAfter {
-		w.pool.starved.Store(now.UnixNano())
-		w.pool.press(true)
+		if now := time.Now(); now.Sub(begun) > starvedAfter {
+			p.starved.Store(now.UnixNano())
+			p.press(true)
+		}
 	}
 }
 
@@ -188,9 +159,10 @@ func (p *Pool) more(jobs *[ifma.BatchSize]job) int {
 	return n
 }
 
-// open settles jobs, of which only the last may not be for a batch.
-func (w *worker) open(jobs []job) {
-	p, n := w.pool, len(jobs)
+// open settles jobs, of which only the last may not be for a batch. It calls pause, unless that is nil, in the middle of what has
+// one.
+func (p *Pool) open(b *ifma.Batch, jobs []job, pause func()) {
+	n := len(jobs)
 	if !p.ring.inBatch(jobs[n-1].request.Key) {
 		n--
 	}
@@ -199,7 +171,7 @@ func (w *worker) open(jobs []job) {
 		for i := range n {
 			qs[i] = &jobs[i].request
 		}
-		masters := p.ring.openBatch(w.batch, qs[:n], w.pause)
+		masters := p.ring.openBatch(b, qs[:n], pause)
 		for i, j := range jobs[:n] {
 			j.settle(masters[i], nil)
 		}
@@ -211,7 +183,7 @@ func (w *worker) open(jobs []job) {
 			j.settle(nil, ErrClosed)
 			continue
 		}
-		j.settle(p.ring.open(&j.request, w.pause))
+		j.settle(p.ring.open(&j.request, pause))
 	}
 }
 
@@ -223,7 +195,7 @@ func (p *Pool) isClosed() bool {
 
 // MasterSecret returns a secret that is queued when it is started, and never blocks. When the queue is
 // full then, the secret fails with ErrOverload, and after Close with ErrClosed. What was registered with
-// [Secret.Then] runs on the pool's goroutines, or where the secret is started.
+// [Secret.Then] runs on the pool's goroutines, or where the secret is started, or in a [Stepper].
 func (p *Pool) MasterSecret(q Request) *Secret {
 	s, settle := NewSecret()
 	s.start = func() {
@@ -239,6 +211,9 @@ func (p *Pool) enqueue(j job) error {
 	defer p.mu.RUnlock()
 	if p.closed {
 		return ErrClosed
+	}
+	if p.idle != nil && p.ring.inBatch(j.request.Key) {
+		return p.idle.put(p, j)
 	}
 	select {
 	case p.queue <- j:
@@ -291,11 +266,11 @@ func (p *Pool) stopGathering() {
 	}
 }
 
-// Waiting returns how many requests are in the queue.
-func (p *Pool) Waiting() int { return len(p.queue) }
+// Waiting returns how many requests wait.
+func (p *Pool) Waiting() int { return len(p.queue) + int(p.aside.Load()) }
 
 // Close refuses new requests, answers those that wait with ErrClosed, and returns when the last
-// worker has ended. It may be called again, and must not be called from a function registered with
+// worker has ended; a [Stepper] may have an operation at hand then. It may be called again, and must not be called from a function registered with
 // [Secret.Then].
 func (p *Pool) Close() {
 	p.mu.Lock()
@@ -305,5 +280,8 @@ func (p *Pool) Close() {
 		p.stopGathering()
 	}
 	p.mu.Unlock()
+	if p.idle != nil {
+		p.idle.drop(p)
+	}
 	p.workers.Wait()
 }

@@ -26,7 +26,7 @@ func await(s *Secret) {
 func TestPool(t *testing.T) {
 	key := key512(t)
 	ring := ringOf(t, key)
-	pool := NewPool(ring, 0, 0)
+	pool := NewPool(ring, 0, 0, Manners{})
 	defer pool.Close()
 	encrypted := seal(t, key, testPremaster())
 	q := testRequest(ring.Keys()[0], encrypted)
@@ -68,7 +68,7 @@ func TestPoolStartsNothingUnasked(t *testing.T) {
 func blockedPool(t *testing.T, queue int) (pool *Pool, q Request, release func()) {
 	key := key512(t)
 	ring := ringOf(t, key)
-	pool = NewPool(ring, 1, queue)
+	pool = NewPool(ring, 1, queue, Manners{})
 	return pool, testRequest(ring.Keys()[0], seal(t, key, testPremaster())), block(pool)
 }
 
@@ -140,7 +140,7 @@ func TestPoolClose(t *testing.T) {
 func TestPoolConcurrent(t *testing.T) {
 	key := key512(t)
 	ring := ringOf(t, key)
-	pool := NewPool(ring, 2, 4)
+	pool := NewPool(ring, 2, 4, Manners{})
 	q := testRequest(ring.Keys()[0], seal(t, key, testPremaster()))
 	want := mustMaster(t, NewLocal(ring).MasterSecret(q))
 	var wg sync.WaitGroup
@@ -169,7 +169,7 @@ func TestPoolConcurrent(t *testing.T) {
 func TestPoolBatches(t *testing.T) {
 	keys := []*rsa.PrivateKey{key2048(t), key2048too(t), key1024(t), key3072(t)}
 	ring := ringOf(t, keys...)
-	pool := NewPool(ring, 1, 32)
+	pool := NewPool(ring, 1, 32, Manners{})
 	defer pool.Close()
 	for _, batch := range [][]int{{0}, {0, 1}, {1, 0, 0}, {2, 0, 1, 0, 1}, {0, 2, 0, 1}, {0, 1, 3, 0, 1, 2},
 		{-1, 0, 1, 0}, {0, -1, 1, 0}} {
@@ -312,13 +312,13 @@ func TestPoolPressed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var told []bool
-		p := NewPool(new(Ring), 1, pressedAt, func() Manners {
-			return Manners{Pressed: func(pressed bool) {
+		p := NewPool(new(Ring), 1, pressedAt, Manners{Prepare: func() func(bool) {
+			return func(pressed bool) {
 				mu.Lock()
 				defer mu.Unlock()
 				told = append(told, pressed)
-			}}
-		})
+			}
+		}})
 		expect := func(when string, want ...bool) {
 			t.Helper()
 			synctest.Wait()
@@ -359,34 +359,7 @@ func TestPoolPressed(t *testing.T) {
 	})
 }
 
-// TestPoolRests: a worker lets others go first in the middle of an operation, unless it is pressed, and is pressed
-// if they take too long.
-func TestPoolRests(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		rests, took := 0, starvedAfter
-		w := &worker{pool: newPool(new(Ring), 1), begun: time.Now()}
-		if w.pause != nil {
-			t.Error("a worker that gives way to nobody has to pause")
-		}
-		w.learn(Manners{Pause: func() {
-			rests++
-			time.Sleep(took)
-		}})
-		for _, c := range []struct {
-			took    time.Duration
-			rests   int
-			pressed bool
-		}{{starvedAfter, 1, false}, {1, 2, true}, {0, 2, true}} {
-			took = c.took
-			w.pause()
-			if rests != c.rests || w.pool.pressed.Load() != c.pressed {
-				t.Errorf("%d rests, pressed %v, want %+v", rests, w.pool.pressed.Load(), c)
-			}
-		}
-	})
-}
-
-// TestPoolPausesAlike: it does not depend on what is opened how often a worker pauses.
+// TestPoolPausesAlike: it does not depend on what is opened how often an operation is interrupted.
 func TestPoolPausesAlike(t *testing.T) {
 	key := key2048(t)
 	ring := ringOf(t, key)
@@ -395,9 +368,7 @@ func TestPoolPausesAlike(t *testing.T) {
 		t.Skip("processor: no fast private operation")
 	}
 	pauses := 0
-	w := &worker{pool: newPool(ring, 1), batch: ifma.NewBatch()}
-	w.learn(Manners{Pause: func() { pauses++ }})
-	w.begun = time.Now()
+	p, batch := newPool(ring, 1), ifma.NewBatch()
 	right := testRequest(id, seal(t, key, testPremaster()))
 	wrong, short := right, right
 	wrong.EncryptedPremaster = bytes.Repeat([]byte{1}, 256)
@@ -411,7 +382,7 @@ func TestPoolPausesAlike(t *testing.T) {
 				_, settle := NewSecret()
 				jobs[j] = job{q, settle}
 			}
-			w.open(jobs[:n])
+			p.open(batch, jobs[:n], func() { pauses++ })
 			if i == 0 {
 				want = pauses
 			}
@@ -425,10 +396,10 @@ func TestPoolPausesAlike(t *testing.T) {
 // TestPoolPrepare: each worker is prepared once, on its own goroutine.
 func TestPoolPrepare(t *testing.T) {
 	prepared := make(chan struct{}, 10)
-	p := NewPool(ringOf(t), 3, 1, func() Manners {
+	p := NewPool(ringOf(t), 3, 1, Manners{Prepare: func() func(bool) {
 		prepared <- struct{}{}
-		return Manners{}
-	})
+		return nil
+	}})
 	p.Close()
 	if n := len(prepared); n != 3 {
 		t.Errorf("%d workers were prepared, want 3", n)

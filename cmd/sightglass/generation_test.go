@@ -16,7 +16,7 @@ import (
 func TestGenerations(t *testing.T) {
 	var gs generations
 	var ring rsakex.Ring
-	fresh := func() { gs.replace(&session.Config{}, rsakex.NewPool(&ring, 1, 1)) }
+	fresh := func() { gs.replace(&session.Config{}, rsakex.NewPool(&ring, 1, 1, rsakex.Manners{})) }
 	fresh()
 	var flows sync.WaitGroup
 	for range 4 {

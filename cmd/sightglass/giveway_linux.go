@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sightglass/sightglass/relay/sock"
 	"github.com/sightglass/sightglass/rsakex"
 )
 
@@ -24,8 +23,7 @@ const (
 // giveWay has the calling goroutine run on a thread of its own, which ends with it. Nobody waits for a private operation
 // but the reading, and a connection's bytes wait for none of it. So the thread has what is left of the processors, and a
 // wakening thread of anybody finds one that runs only this one as good as idle (SCHED_IDLE, sched(7)), until it is pressed.
-// Still the scheduler often lets it go on for a while, unless it yields.
-func giveWay() rsakex.Manners {
+func giveWay() (pressed func(bool)) {
 	runtime.LockOSThread()
 	thread := unix.Gettid()
 	set := func(policy uint32, nice int32, slice time.Duration) error {
@@ -37,9 +35,9 @@ func giveWay() rsakex.Manners {
 	// To come back from SCHED_IDLE takes what it takes to be less nice than before: CAP_SYS_NICE, or RLIMIT_NICE.
 	_ = set(unix.SCHED_NORMAL, workerNice+1, 0)
 	if standBack() != nil {
-		return rsakex.Manners{Pause: sock.Yield}
+		return nil
 	}
-	pressed := func(pressed bool) {
+	pressed = func(pressed bool) {
 		if pressed {
 			_ = standBack()
 			return
@@ -48,7 +46,7 @@ func giveWay() rsakex.Manners {
 		_ = set(unix.SCHED_IDLE, 0, 0)
 	}
 	pressed(false)
-	return rsakex.Manners{Pause: sock.Yield, Pressed: pressed}
+	return pressed
 }
 
 // maxBehind is how many private operations may wait before new connections have to: clients do not wait for

@@ -18,8 +18,7 @@ func TestGiveWay(t *testing.T) {
 	done := make(chan struct{})
 	go func() { // its thread ends with it
 		defer close(done)
-		manners := giveWay()
-		manners.Pause()
+		pressed := giveWay()
 		expect := func(when string, want standing) {
 			t.Helper()
 			got, err := unix.SchedGetAttr(0, 0)
@@ -29,15 +28,15 @@ func TestGiveWay(t *testing.T) {
 				t.Errorf("%s: policy %d, nice %d, want %+v", when, got.Policy, got.Nice, want)
 			}
 		}
-		if manners.Pressed == nil {
+		if pressed == nil {
 			expect("no way back", standing{unix.SCHED_NORMAL, workerNice + 1})
 			return
 		}
 		for range 2 {
 			expect("not pressed", standing{unix.SCHED_IDLE, workerNice})
-			manners.Pressed(true)
+			pressed(true)
 			expect("pressed", standing{unix.SCHED_NORMAL, workerNice})
-			manners.Pressed(false)
+			pressed(false)
 		}
 	}()
 	<-done

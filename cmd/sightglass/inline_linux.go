@@ -24,6 +24,7 @@ type proxy struct {
 	live        *live
 	server      *relay.Server
 	way         way
+	idle        rsakex.Idle // the loops' moments to spare are the private key's
 	processors  int // that Go might use when the program began
 }
 
@@ -98,6 +99,7 @@ func (p *proxy) relayConfig() relay.Config {
 		Room:             func() bool { return p.generations.waiting() <= maxBehind },
 		Interface:        p.way.name,
 		Observer:         &observer{e: p.e},
+		Chore:            func() relay.Chore { return p.idle.Stepper() },
 		DialTimeout:      time.Duration(in.DialTimeout),
 		HandshakeTimeout: time.Duration(in.HandshakeTimeout),
 		IdleTimeout:      time.Duration(in.IdleTimeout),
@@ -112,7 +114,7 @@ func (p *proxy) newGeneration() error {
 	if err != nil {
 		return err
 	}
-	pool := rsakex.NewPool(p.engine.ring, p.workers(), 0, giveWay)
+	pool := rsakex.NewPool(p.engine.ring, p.workers(), 0, rsakex.Manners{Prepare: giveWay, Idle: &p.idle})
 	cfg := p.engine.config(&p.settings, pool, p.live.handler())
 	cfg.Inline, cfg.Policy = true, policy
 	p.generations.replace(cfg, pool)

@@ -67,7 +67,7 @@ func (l *listener) open(s *config.Settings, sel *selection, withSecrets io.Write
 	if l.live, err = openLive(l.e, &s.Output, withSecrets != l.e.stdout); err != nil {
 		return err
 	}
-	l.pool = rsakex.NewPool(l.engine.ring, s.Inline.Workers, 0)
+	l.pool = rsakex.NewPool(l.engine.ring, s.Inline.Workers, 0, rsakex.Manners{})
 	options := capture.SniffOptions{
 		Interfaces:  s.Sniff.Interfaces,
 		Session:     l.engine.config(s, l.pool, sel.handler(l.live.handler())),

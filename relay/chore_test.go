@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sightglass/sightglass/handshake"
+)
+
+// chore has something to do in so many steps from a time on.
+type chore struct {
+	mu      sync.Mutex
+	left    int
+	due     time.Time
+	pressed bool
+	done    int
+	closed  bool
+}
+
+func (c *chore) Step() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.left == 0 || time.Now().Before(c.due) {
+		return false
+	}
+	c.left--
+	c.done++
+	return true
+}
+
+func (c *chore) Due() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.left == 0 {
+		return time.Time{}
+	}
+	return c.due
+}
+
+func (c *chore) Pressed(time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pressed
+}
+
+func (c *chore) Close() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+}
+
+func (c *chore) steps() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.done
+}
+
+// chores makes those of a relay's loops, alike.
+type chores struct {
+	like chore
+	all  []*chore
+}
+
+func (cs *chores) next() Chore {
+	c := &chore{left: cs.like.left, due: cs.like.due, pressed: cs.like.pressed}
+	cs.all = append(cs.all, c)
+	return c
+}
+
+// TestChore: each loop does its chore to the end when it is due, though nothing else happens, and gives it up when it ends.
+func TestChore(t *testing.T) {
+	cs := &chores{like: chore{left: 100, due: time.Now().Add(20 * time.Millisecond)}}
+	r := newRig(t, Config{Chore: cs.next}, nil)
+	for i, c := range cs.all {
+		if !eventually(func() bool { return c.steps() == 100 }) {
+			t.Errorf("loop %d: %d steps", i, c.steps())
+		}
+	}
+	r.stop()
+	for i, c := range cs.all {
+		if !c.closed {
+			t.Errorf("loop %d's was not closed", i)
+		}
+	}
+}
+
+// TestChoreWithoutEnd: a chore that never ends, pressed or not, keeps a loop neither from its sockets, nor from what
+// is to be done at a time, nor from its end.
+func TestChoreWithoutEnd(t *testing.T) {
+	for name, pressed := range map[string]bool{"not pressed": false, "pressed": true} {
+		t.Run(name, func(t *testing.T) {
+			cs := &chores{like: chore{left: 1 << 62, pressed: pressed}}
+			r := newRig(t, Config{Chore: cs.next, IdleTimeout: 50 * time.Millisecond}, func(e *fake) {
+				e.onFeed = func(e *fake, side handshake.Side, b []byte) {}
+			})
+			c, s := r.pair()
+			send(t, c, "there")
+			expect(t, s, "there")
+			send(t, s, "and back")
+			expect(t, c, "and back")
+			r.wantEnded(EndedIdle)
+			r.stop()
+		})
+	}
+}
+
+// TestPress: a chore that is pressed has one step at least, and others for as long as all else took.
+func TestPress(t *testing.T) {
+	for _, test := range []struct {
+		left int
+		took time.Duration
+		want int
+	}{{5, 0, 1}, {5, time.Hour, 5}, {0, time.Hour, 0}} {
+		c := &chore{left: test.left}
+		l := &loop{chore: c}
+		l.press(test.took)
+		if c.done != test.want {
+			t.Errorf("%d steps of %d after %v, want %d", c.done, test.left, test.took, test.want)
+		}
+	}
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rsakex
+
+import (
+	"bytes"
+	"crypto/rsa"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sightglass/sightglass/rsakex/internal/ifma"
+)
+
+// idleRig is a pool whose requests for a fast key are done in moments to spare, under a clock of the test's own.
+type idleRig struct {
+	*Idle
+	pool *Pool
+	keys []*rsa.PrivateKey // fast, and not
+	ring *Ring
+}
+
+// withIdle calls f with such a pool, of so many workers and places.
+func withIdle(t *testing.T, workers, places int, f func(t *testing.T, r *idleRig)) {
+	t.Helper()
+	keys := []*rsa.PrivateKey{key2048(t), key1024(t)}
+	ring := ringOf(t, keys...)
+	if !ring.inBatch(ring.Keys()[0]) {
+		t.Skip("processor: no fast private operation")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		idle := new(Idle)
+		r := &idleRig{idle, NewPool(ring, workers, places, Manners{Idle: idle}), keys, ring}
+		defer r.pool.Close()
+		f(t, r)
+	})
+}
+
+// ask starts a request for a key, with a premaster of its own, and returns what it should come to.
+func (r *idleRig) ask(t *testing.T, key int, own byte) (s *Secret, want []byte) {
+	premaster := testPremaster()
+	premaster[10] = own
+	q := testRequest(r.ring.Keys()[key], seal(t, r.keys[key], premaster))
+	return started(r.pool.MasterSecret(q)), MasterSecret(q.Version, q.PRF, premaster, q.Client, q.Server)
+}
+
+func wantMaster(t *testing.T, s *Secret, want []byte) {
+	t.Helper()
+	if got := mustMaster(t, s); !bytes.Equal(got, want) {
+		t.Error("another master secret")
+	}
+}
+
+// TestIdle: what was asked for is done step by step and no sooner, by fours or after a while; for other keys than fast ones by the
+// workers.
+func TestIdle(t *testing.T) {
+	for n := 1; n <= 2*ifma.BatchSize+1; n++ {
+		withIdle(t, 1, 0, func(t *testing.T, r *idleRig) {
+			s := r.Stepper()
+			defer s.Close()
+			if s.Step() || !s.Due().IsZero() || s.Pressed(time.Now()) {
+				t.Error("something is to be done before anything was asked for")
+			}
+			slow, wantSlow := r.ask(t, 1, 0)
+			synctest.Wait()
+			wantMaster(t, slow, wantSlow)
+			begun := time.Now()
+			var secrets []*Secret
+			var wants [][]byte
+			for i := range n {
+				secret, want := r.ask(t, 0, byte(i))
+				secrets, wants = append(secrets, secret), append(wants, want)
+			}
+			if r.pool.Waiting() != n {
+				t.Errorf("%d wait, of %d", r.pool.Waiting(), n)
+			}
+			steps := 0
+			for left := n; left > 0; left -= ifma.BatchSize {
+				want := begun
+				if left < ifma.BatchSize {
+					want = begun.Add(gatherFor)
+				}
+				if got := s.Due(); !got.Equal(want) {
+					t.Fatalf("with %d left, due %v, want %v", left, got.Sub(begun), want.Sub(begun))
+				}
+				if time.Sleep(time.Until(want) - 1); left < ifma.BatchSize && s.Step() {
+					t.Error("did not wait for others")
+				}
+				time.Sleep(time.Until(want))
+				if !s.Step() || !s.Due().Equal(time.Now()) {
+					t.Errorf("with %d left, not begun when due", left)
+				}
+				last := secrets[n-left+min(left, ifma.BatchSize)-1]
+				for waiting := r.pool.Waiting(); !last.Ready(); steps++ {
+					if !s.Step() || r.pool.Waiting() != waiting {
+						t.Fatal("an operation was not gone on with")
+					}
+				}
+			}
+			if steps < 5 {
+				t.Errorf("all was done in %d steps", steps)
+			}
+			if s.Step() || !s.Due().IsZero() || r.pool.Waiting() != 0 {
+				t.Error("more is to be done than was asked for")
+			}
+			for i := range secrets {
+				wantMaster(t, secrets[i], wants[i])
+			}
+		})
+	}
+}
+
+// TestIdlePressed: when operations pile up, and when one has waited for long, before it or in the middle.
+func TestIdlePressed(t *testing.T) {
+	withIdle(t, 1, 0, func(t *testing.T, r *idleRig) {
+		s := r.Stepper()
+		defer s.Close()
+		expect := func(when string, want bool) {
+			t.Helper()
+			if got := s.Pressed(time.Now()); got != want {
+				t.Errorf("%s: pressed %v", when, got)
+			}
+		}
+		_, _ = r.ask(t, 0, 0)
+		expect("asked", false)
+		time.Sleep(overdueAfter)
+		expect("waits", false)
+		time.Sleep(1)
+		expect("waits long", true)
+		s.Step()
+		expect("begun", false)
+		time.Sleep(overdueAfter + 1)
+		expect("takes long", true)
+		for s.Step() {
+		}
+		expect("done", false)
+		for range pressedAt - 1 {
+			_, _ = r.ask(t, 0, 0)
+		}
+		expect("nearly as many", false)
+		_, _ = r.ask(t, 0, 0)
+		expect("as many", true)
+	})
+}
+
+// TestIdleWidth: no more operations of a pool are at hand than it has workers.
+func TestIdleWidth(t *testing.T) {
+	withIdle(t, 2, 0, func(t *testing.T, r *idleRig) {
+		for range 3 * ifma.BatchSize {
+			_, _ = r.ask(t, 0, 0)
+		}
+		steppers := []*Stepper{r.Stepper(), r.Stepper(), r.Stepper()}
+		for i, s := range steppers {
+			defer s.Close()
+			if got := s.Step(); got != (i < 2) {
+				t.Errorf("stepper %d: %v", i, got)
+			}
+		}
+		third := steppers[2]
+		if !third.Due().IsZero() {
+			t.Error("due, though it may do nothing")
+		}
+		for first := steppers[0]; r.pool.Waiting() == ifma.BatchSize; { // until it has taken what was left
+			first.Step()
+		}
+		steppers[1].Close()
+		if third.Step() {
+			t.Error("did something that nobody asked for")
+		}
+	})
+}
+
+// TestIdleOverload: as many wait as a pool has places, and a pool that is closed has none left waiting; others' go on.
+func TestIdleOverload(t *testing.T) {
+	withIdle(t, 1, 3, func(t *testing.T, r *idleRig) {
+		other := &idleRig{r.Idle, NewPool(r.ring, 1, 3, Manners{Idle: r.Idle}), r.keys, r.ring}
+		defer other.pool.Close()
+		var mine []*Secret
+		for range 3 {
+			s, _ := r.ask(t, 0, 0)
+			mine = append(mine, s)
+		}
+		over, _ := r.ask(t, 0, 0)
+		if _, err := over.Master(); !errors.Is(err, ErrOverload) {
+			t.Errorf("one too many: error %v", err)
+		}
+		theirs, want := other.ask(t, 0, 7)
+		r.pool.Close()
+		for _, s := range mine {
+			if _, err := s.Master(); !errors.Is(err, ErrClosed) {
+				t.Errorf("of a closed pool: error %v", err)
+			}
+		}
+		if r.pool.Waiting() != 0 || other.pool.Waiting() != 1 {
+			t.Errorf("%d and %d wait", r.pool.Waiting(), other.pool.Waiting())
+		}
+		time.Sleep(gatherFor)
+		s := r.Stepper()
+		defer s.Close()
+		for s.Step() {
+		}
+		wantMaster(t, theirs, want)
+	})
+}
+
+// TestStepperClose: an operation at hand is done to its end.
+func TestStepperClose(t *testing.T) {
+	withIdle(t, 1, 0, func(t *testing.T, r *idleRig) {
+		first, want := r.ask(t, 0, 1)
+		time.Sleep(gatherFor)
+		s := r.Stepper()
+		if !s.Step() || first.Ready() {
+			t.Fatal("not begun, or done at once")
+		}
+		s.Close()
+		wantMaster(t, first, want)
+		second, _ := r.ask(t, 0, 2)
+		time.Sleep(gatherFor)
+		if s.Step() || second.Ready() {
+			t.Error("did something when it was closed")
+		}
+	})
+}
