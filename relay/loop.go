@@ -23,7 +23,7 @@ import (
 type loop struct {
 	srv   *Server
 	epoll int
-	event int // an eventfd: there is something in the inbox
+	event int // an eventfd: there is something in the inbox of a loop that sleeps
 	load  atomic.Int64
 	counters
 
@@ -52,6 +52,7 @@ type loop struct {
 	spare [len(bufferSizes)][]*buffer
 
 	inbox   atomic.Pointer[posted] // the last first
+	asleep  atomic.Bool            // or about to be: what is posted has to wake it
 	posting atomic.Int32
 }
 
@@ -80,7 +81,7 @@ func newLoop(s *Server) (*loop, error) {
 	if l.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		err = os.NewSyscallError("eventfd", err)
 	} else {
-		err = l.watch(l.event, unix.EPOLLIN, 0)
+		err = l.watch(l.event, unix.EPOLLIN|unix.EPOLLET&0xffffffff, 0) // nobody reads it
 	}
 	if err != nil {
 		l.close()
@@ -125,16 +126,18 @@ func (l *loop) post(do func()) bool {
 			break
 		}
 	}
-	// Whoever posted before may not have come to this yet.
-	one := [8]byte{1}
-	_, _ = sock.Write(l.event, one[:])
+	if l.asleep.Load() {
+		one := [8]byte{1}
+		_, _ = sock.Write(l.event, one[:])
+	}
 	return true
 }
 
+// called reports whether there is something in the inbox.
+func (l *loop) called() bool { return l.inbox.Load() != nil }
+
 // takeInbox does what was posted, in its order.
 func (l *loop) takeInbox() {
-	var count [8]byte
-	_, _ = sock.Read(l.event, count[:])
 	var first *posted
 	for p := l.inbox.Swap(nil); p != nil; {
 		p.before, first, p = first, p, p.before
@@ -181,6 +184,9 @@ func (l *loop) run(failed context.CancelCauseFunc) {
 				failed(err)
 			}
 		}
+		if l.called() {
+			l.takeInbox()
+		}
 		l.carryOn()
 		now := time.Now()
 		l.tick(now)
@@ -199,8 +205,6 @@ func (l *loop) tell(e *unix.EpollEvent) error {
 		}
 	} else if ln, ok := l.listeners[e.Fd]; ok {
 		return l.accept(ln)
-	} else if int(e.Fd) == l.event {
-		l.takeInbox()
 	}
 	return nil
 }
@@ -231,7 +235,7 @@ func (l *loop) wait(events []unix.EpollEvent) (int, error) {
 		if n > 0 || err != nil {
 			return n, err
 		}
-		if l.patience(time.Time{}) == 0 {
+		if l.called() || l.patience(time.Time{}) == 0 {
 			return 0, nil
 		}
 		if !l.chore.Step() {
@@ -241,6 +245,11 @@ func (l *loop) wait(events []unix.EpollEvent) (int, error) {
 	}
 	if n, err := l.linger(events); n > 0 || err != nil {
 		return n, err
+	}
+	l.asleep.Store(true)
+	defer l.asleep.Store(false)
+	if l.called() { // before others could know that it has to be woken
+		return 0, nil
 	}
 	return retry(func() (int, error) { return unix.EpollWait(l.epoll, events, l.patience(l.chore.Due())) })
 }
@@ -267,7 +276,7 @@ func (l *loop) linger(events []unix.EpollEvent) (int, error) {
 		if now = time.Now(); now.Sub(before) > longYield {
 			l.crowded = now.Add(crowdedFor)
 		}
-		if n, err := sock.Events(l.epoll, events); n > 0 || err != nil {
+		if n, err := sock.Events(l.epoll, events); n > 0 || err != nil || l.called() {
 			return n, err
 		}
 	}

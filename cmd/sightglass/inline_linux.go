@@ -25,7 +25,7 @@ type proxy struct {
 	server      *relay.Server
 	way         way
 	idle        rsakex.Idle // the loops' moments to spare are the private key's
-	processors  int // that Go might use when the program began
+	processors  int         // that Go might use when the program began
 }
 
 // workers is how many goroutines the private key is used on.
