@@ -111,6 +111,22 @@ func TestIdle(t *testing.T) {
 	}
 }
 
+// TestInterruptible: with one key that is not, a ring is not.
+func TestInterruptible(t *testing.T) {
+	fast, slow := key2048(t), key1024(t)
+	if !ringOf(t, fast).inBatch(ringOf(t, fast).Keys()[0]) {
+		t.Skip("processor: no fast private operation")
+	}
+	for _, test := range []struct {
+		keys []*rsa.PrivateKey
+		want bool
+	}{{nil, true}, {[]*rsa.PrivateKey{fast}, true}, {[]*rsa.PrivateKey{slow}, false}, {[]*rsa.PrivateKey{fast, slow}, false}} {
+		if got := ringOf(t, test.keys...).Interruptible(); got != test.want {
+			t.Errorf("of %d keys: %v", len(test.keys), got)
+		}
+	}
+}
+
 // TestIdlePressed: when operations pile up, and when one has waited for long, before it or in the middle.
 func TestIdlePressed(t *testing.T) {
 	withIdle(t, 1, 0, func(t *testing.T, r *idleRig) {

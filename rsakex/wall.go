@@ -85,6 +85,16 @@ func (r *Ring) inBatch(id KeyID) bool {
 	return key != nil && key.fast != nil
 }
 
+// Interruptible reports whether all of the ring's private operations are: an [Idle] takes them, and they need no worker.
+func (r *Ring) Interruptible() bool {
+	for _, id := range r.Keys() {
+		if !r.inBatch(id) {
+			return false
+		}
+	}
+	return true
+}
+
 // openBatch opens up to ifma.BatchSize requests side by side: each gets what it does from open. It calls pause
 // as that does.
 func (r *Ring) openBatch(b *ifma.Batch, qs []*Request, pause func()) (masters [ifma.BatchSize][]byte) {

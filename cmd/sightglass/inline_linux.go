@@ -45,9 +45,7 @@ func runInline(ctx context.Context, e *env, s config.Settings, again func() (con
 	if err := p.open(ctx); err != nil {
 		return err
 	}
-	// A worker holds its place for the whole of a private operation: without more of them, all could be
-	// at it, and bytes would wait.
-	runtime.GOMAXPROCS(p.processors + p.workers())
+	p.makeRoom()
 	p.live.begin()
 	hangups, end := reloads()
 	defer end()
@@ -121,6 +119,14 @@ func (p *proxy) newGeneration() error {
 	return nil
 }
 
+// makeRoom has Go use more processors at once than there are, for what the private key's workers do: one holds its place for the
+// whole of an operation, and without more of them all could be at it, and bytes would wait.
+func (p *proxy) makeRoom() {
+	if !p.engine.ring.Interruptible() {
+		runtime.GOMAXPROCS(p.processors + p.workers())
+	}
+}
+
 // reload reads the configuration again, and says how that went.
 func (p *proxy) reload(again func() (config.Settings, error)) {
 	if err := p.takeSettings(again); err != nil {
@@ -147,6 +153,7 @@ func (p *proxy) takeSettings(again func() (config.Settings, error)) error {
 	p.engine.ring = ring
 	p.settings.Keys, p.settings.Match, p.settings.Policy = s.Keys, s.Match, s.Policy
 	p.settings.Inline.Workers, p.settings.Inline.MaxHandshake = s.Inline.Workers, s.Inline.MaxHandshake
+	p.makeRoom()
 	return p.newGeneration()
 }
 
