@@ -43,15 +43,19 @@ func (i *Idle) put(p *Pool, j job) error {
 	return nil
 }
 
-// due returns when the first job's time has come, with mu held; zero: there is none, or as many of its pool's are at hand as may be.
+// due returns when the first job may be taken, as far as is known, with mu held; zero: there is none.
 func (i *Idle) due() time.Time {
-	if len(i.jobs) == 0 || i.jobs[0].pool.atHand >= i.jobs[0].pool.width {
+	if len(i.jobs) == 0 {
 		return time.Time{}
 	}
-	if len(i.jobs) >= ifma.BatchSize {
-		return i.jobs[0].since
+	first := &i.jobs[0]
+	switch {
+	case first.pool.atHand >= first.pool.width:
+		return time.Now().Add(gatherFor) // or sooner, where one is done
+	case len(i.jobs) >= ifma.BatchSize:
+		return first.since
 	}
-	return i.jobs[0].since.Add(gatherFor)
+	return first.since.Add(gatherFor)
 }
 
 // take takes what waits of a pool, for one operation. done gives the pool its place back.
@@ -150,7 +154,7 @@ func (s *Stepper) Step() bool {
 	return did
 }
 
-// Due returns when Step will have something to do, as far as that is known; zero: when more is asked for.
+// Due returns when Step may have something to do, as far as that is known; zero: when more is asked for.
 func (s *Stepper) Due() time.Time {
 	switch {
 	case !s.begun.IsZero():
