@@ -5,6 +5,7 @@ package relay
 import (
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sightglass/sightglass/handshake"
@@ -14,6 +15,7 @@ import (
 type chore struct {
 	mu      sync.Mutex
 	left    int
+	takes   time.Duration // each
 	due     time.Time
 	pressed bool
 	done    int
@@ -28,6 +30,7 @@ func (c *chore) Step() bool {
 	}
 	c.left--
 	c.done++
+	time.Sleep(c.takes)
 	return true
 }
 
@@ -107,18 +110,36 @@ func TestChoreWithoutEnd(t *testing.T) {
 	}
 }
 
-// TestPress: a chore that is pressed has one step at least, and others for as long as all else took.
+// TestChoreOfALoopThatEnds: what is begun of it is not left until the others have ended, too, as their flows may wait for it.
+func TestChoreOfALoopThatEnds(t *testing.T) {
+	c := &chore{}
+	l, err := newLoop(&Server{cfg: Config{Chore: func() Chore { return c }}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	l.post(l.stopAccepting)
+	l.run(func(err error) { t.Error(err) })
+	if !c.closed {
+		t.Error("the loop has ended, and its chore is open")
+	}
+}
+
+// TestPress: a chore that is pressed has one step at least, and others for as long as all else took, within bounds.
 func TestPress(t *testing.T) {
+	const step = 50 * time.Microsecond
 	for _, test := range []struct {
 		left int
 		took time.Duration
 		want int
-	}{{5, 0, 1}, {5, time.Hour, 5}, {0, time.Hour, 0}} {
-		c := &chore{left: test.left}
-		l := &loop{chore: c}
-		l.press(test.took)
-		if c.done != test.want {
-			t.Errorf("%d steps of %d after %v, want %d", c.done, test.left, test.took, test.want)
-		}
+	}{{100, 0, 1}, {100, 3 * step, 3}, {2, 3 * step, 2}, {100, time.Hour, int(pressedFor / step)}, {0, time.Hour, 0}} {
+		synctest.Test(t, func(t *testing.T) {
+			c := &chore{left: test.left, takes: step}
+			l := &loop{chore: c}
+			l.press(test.took)
+			if c.done != test.want {
+				t.Errorf("%d steps of %d after %v, want %d", c.done, test.left, test.took, test.want)
+			}
+		})
 	}
 }

@@ -169,6 +169,7 @@ func (l *loop) follow(g *leg) error {
 // run carries the flows until the loop was told to stop and the last of them is over. A listener that
 // fails for good is told to failed.
 func (l *loop) run(failed context.CancelCauseFunc) {
+	defer l.chore.Close() // what it is in the middle of may be waited for by other loops' flows
 	events := make([]unix.EpollEvent, 128)
 	for !l.finished() {
 		n, err := l.wait(events)
@@ -222,8 +223,13 @@ func (l *loop) giveTurn(now time.Time) {
 	}
 }
 
-// press has the chore done though there is no moment to spare, for as long as all else took in this round.
+// pressedFor bounds how long a chore that is pressed keeps a loop from its sockets at a time.
+const pressedFor = 500 * time.Microsecond
+
+// press has the chore done though there is no moment to spare, for as long as all else took in this round. That may have been
+// long because others had the processor.
 func (l *loop) press(took time.Duration) {
+	took = min(took, pressedFor)
 	for begun := time.Now(); l.chore.Step() && time.Since(begun) < took; {
 	}
 }
@@ -240,6 +246,9 @@ func (l *loop) wait(events []unix.EpollEvent) (int, error) {
 		}
 		if !l.chore.Step() {
 			break
+		}
+		if time.Since(l.turned) > turn {
+			return 0, nil
 		}
 		sock.Yield() // the peers may want the processor, and what they do with it is waited for
 	}

@@ -101,9 +101,9 @@ type Chore interface {
 	Step() bool
 	// Due returns when there is some, as far as that is known; zero: none is.
 	Due() time.Time
-	// Pressed reports whether it has waited for too long for a moment to spare.
+	// Pressed reports whether it piles up, or has waited for too long for a moment to spare.
 	Pressed(now time.Time) bool
-	// Close gives it up.
+	// Close does to its end what was begun, and no more. It may be called again.
 	Close()
 }
 

@@ -65,10 +65,12 @@ func (i *Idle) take(jobs *[ifma.BatchSize]job) (p *Pool, n int) {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if at := i.due(); at.IsZero() || time.Until(at) > 0 {
+	if len(i.jobs) == 0 || time.Until(i.due()) > 0 {
 		return nil, 0
 	}
-	p = i.jobs[0].pool
+	if p = i.jobs[0].pool; p.atHand >= p.width {
+		return nil, 0
+	}
 	for n < min(len(i.jobs), len(jobs)) && i.jobs[n].pool == p {
 		jobs[n] = i.jobs[n].job
 		n++
@@ -180,5 +182,5 @@ func (s *Stepper) Pressed(now time.Time) bool {
 	return len(s.idle.jobs) > 0 && now.Sub(s.idle.jobs[0].since) > overdueAfter
 }
 
-// Close does the operation at hand to its end, if there is one, and no more.
+// Close does the operation at hand to its end, if there is one, and no more. It may be called again.
 func (s *Stepper) Close() { s.stop() }
