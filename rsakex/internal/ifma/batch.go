@@ -11,7 +11,7 @@ const (
 	// BatchSize is how many ciphertexts a Batch opens at once.
 	BatchSize = 4
 	// BatchWorth is from how many ciphertexts on a Batch takes less time than opening one after the other.
-	BatchWorth = 3
+	BatchWorth = 2
 
 	batchWindow  = 4
 	batchWindows = factor / batchWindow
