@@ -4,6 +4,7 @@ package rsakex
 
 import (
 	"iter"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,7 +16,10 @@ import (
 // Pools share it, see [Manners]. It wakes nobody: who asks for a secret looks at the Due of a [Stepper] of its own then. It is
 // safe for concurrent use.
 type Idle struct {
-	waiting atomic.Int32 // len(jobs), for who only looks
+	// For who only looks, in nanoseconds since epoch; zero: nothing waits.
+	waiting atomic.Int32 // len(jobs)
+	oldest  atomic.Int64 // when the first of them came
+	due     atomic.Int64 // when it may be taken; never: when an operation that is at hand is done
 
 	mu   sync.Mutex
 	jobs []idleJob // the oldest first; each pool bounds its own
@@ -24,8 +28,15 @@ type Idle struct {
 type idleJob struct {
 	job
 	pool  *Pool
-	since time.Time
+	since int64
 }
+
+const never = math.MaxInt64
+
+// epoch is what times are told from.
+var epoch = time.Now()
+
+func sinceEpoch(t time.Time) int64 { return int64(t.Sub(epoch)) }
 
 // overdueAfter is how long an operation may wait for moments to spare. Meanwhile no more is lost than that its flow is read late.
 const overdueAfter = 10 * time.Millisecond
@@ -37,55 +48,66 @@ func (i *Idle) put(p *Pool, j job) error {
 	if int(p.aside.Load()) >= cap(p.queue) {
 		return ErrOverload
 	}
-	i.jobs = append(i.jobs, idleJob{j, p, time.Now()})
+	i.jobs = append(i.jobs, idleJob{j, p, sinceEpoch(time.Now())})
 	p.aside.Add(1)
-	i.waiting.Store(int32(len(i.jobs)))
+	i.publish()
 	return nil
 }
 
-// due returns when the first job may be taken, as far as is known, with mu held; zero: there is none.
-func (i *Idle) due() time.Time {
+// publish tells those who only look what has become of jobs, with mu held.
+func (i *Idle) publish() {
+	i.waiting.Store(int32(len(i.jobs)))
 	if len(i.jobs) == 0 {
-		return time.Time{}
+		i.oldest.Store(0)
+		i.due.Store(0)
+		return
 	}
 	first := &i.jobs[0]
+	due := first.since
 	switch {
 	case first.pool.atHand >= first.pool.width:
-		return time.Now().Add(gatherFor) // or sooner, where one is done
-	case len(i.jobs) >= ifma.BatchSize:
-		return first.since
+		due = never
+	case len(i.jobs) < ifma.BatchSize:
+		due += int64(gatherFor)
 	}
-	return first.since.Add(gatherFor)
+	i.oldest.Store(first.since)
+	i.due.Store(due)
 }
 
-// take takes what waits of a pool, for one operation. done gives the pool its place back.
-func (i *Idle) take(jobs *[ifma.BatchSize]job) (p *Pool, n int) {
-	if i.waiting.Load() == 0 {
-		return nil, 0
+// take takes what waits of a pool, for one operation, and returns since when that was due. done gives the pool its place back.
+func (i *Idle) take(jobs *[ifma.BatchSize]job) (p *Pool, n int, due time.Time) {
+	if !i.isDue() {
+		return nil, 0, due
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if len(i.jobs) == 0 || time.Until(i.due()) > 0 {
-		return nil, 0
+	if !i.isDue() {
+		return nil, 0, due // somebody else was faster
 	}
-	if p = i.jobs[0].pool; p.atHand >= p.width {
-		return nil, 0
-	}
+	due = epoch.Add(time.Duration(i.due.Load()))
+	p = i.jobs[0].pool
 	for n < min(len(i.jobs), len(jobs)) && i.jobs[n].pool == p {
 		jobs[n] = i.jobs[n].job
 		n++
 	}
 	clear(i.jobs[:n]) // they hold secrets' ways back
 	i.jobs = i.jobs[n:]
-	i.waiting.Store(int32(len(i.jobs)))
 	p.aside.Add(-int32(n))
 	p.atHand++
-	return p, n
+	i.publish()
+	return p, n, due
+}
+
+// isDue reports whether something may be taken, as far as is known.
+func (i *Idle) isDue() bool {
+	due := i.due.Load()
+	return due != 0 && due != never && due <= sinceEpoch(time.Now())
 }
 
 func (i *Idle) done(p *Pool) {
 	i.mu.Lock()
 	p.atHand--
+	i.publish()
 	i.mu.Unlock()
 }
 
@@ -102,20 +124,20 @@ func (i *Idle) drop(p *Pool) {
 		}
 	}
 	i.jobs = others
-	i.waiting.Store(int32(len(i.jobs)))
 	p.aside.Add(-int32(len(mine)))
+	i.publish()
 	i.mu.Unlock()
 	for _, j := range mine {
 		j.settle(nil, ErrClosed)
 	}
 }
 
-// Stepper does what an [Idle] has. It belongs to one goroutine at a time.
+// Stepper does what an [Idle] has. It belongs to one goroutine at a time, which is locked to a thread always or never.
 type Stepper struct {
-	idle  *Idle
-	next  func() (bool, bool)
-	stop  func()
-	begun time.Time // the operation at hand; zero: none is
+	idle *Idle
+	next func() (bool, bool)
+	stop func()
+	due  time.Time // since when the operation at hand was; zero: none is
 }
 
 // Stepper returns another one. Close ends it.
@@ -131,17 +153,17 @@ func (s *Stepper) steps(yield func(bool) bool) {
 	var jobs [ifma.BatchSize]job
 	pause := func() { yield(true) } // false once it is to stop: the operation goes on to its end then
 	for {
-		p, n := s.idle.take(&jobs)
+		p, n, due := s.idle.take(&jobs)
 		if n == 0 {
 			if !yield(false) {
 				return
 			}
 			continue
 		}
-		s.begun = time.Now()
+		s.due = due
 		p.open(batch, jobs[:n], pause)
 		clear(jobs[:n])
-		s.begun = time.Time{}
+		s.due = time.Time{}
 		s.idle.done(p)
 		if !yield(true) {
 			return
@@ -149,37 +171,35 @@ func (s *Stepper) steps(yield func(bool) bool) {
 	}
 }
 
-// Step does some 30 µs of an operation, and returns whether there was one to do. What was registered with [Secret.Then] runs
-// in it.
+// Step does some 30 µs of an operation, the last of it with what becomes of the premasters, and returns whether there was one to
+// do. What was registered with [Secret.Then] runs in it.
 func (s *Stepper) Step() bool {
 	did, _ := s.next()
 	return did
 }
 
-// Due returns when Step may have something to do, as far as that is known; zero: when more is asked for.
+// Due returns since or from when Step has something to do, as far as that is known; zero: nothing waits.
 func (s *Stepper) Due() time.Time {
-	switch {
-	case !s.begun.IsZero():
-		return s.begun
-	case s.idle.waiting.Load() == 0:
-		return time.Time{}
+	if !s.due.IsZero() {
+		return s.due
 	}
-	s.idle.mu.Lock()
-	defer s.idle.mu.Unlock()
-	return s.idle.due()
+	switch due := s.idle.due.Load(); due {
+	case 0:
+		return time.Time{}
+	case never: // who does the operation looks again; if it ends, others have to
+		return time.Now().Add(gatherFor)
+	default:
+		return epoch.Add(time.Duration(due))
+	}
 }
 
 // Pressed reports whether operations pile up, or have waited too long for moments to spare.
 func (s *Stepper) Pressed(now time.Time) bool {
-	if !s.begun.IsZero() && now.Sub(s.begun) > overdueAfter {
+	if !s.due.IsZero() && now.Sub(s.due) > overdueAfter {
 		return true
 	}
-	if n := s.idle.waiting.Load(); n == 0 || n >= pressedAt {
-		return n != 0
-	}
-	s.idle.mu.Lock()
-	defer s.idle.mu.Unlock()
-	return len(s.idle.jobs) > 0 && now.Sub(s.idle.jobs[0].since) > overdueAfter
+	oldest := s.idle.oldest.Load()
+	return s.idle.waiting.Load() >= pressedAt || oldest != 0 && sinceEpoch(now)-oldest > int64(overdueAfter)
 }
 
 // Close does the operation at hand to its end, if there is one, and no more. It may be called again.

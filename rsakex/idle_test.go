@@ -6,6 +6,10 @@ import (
 	"bytes"
 	"crypto/rsa"
 	"errors"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -109,6 +113,123 @@ func TestIdle(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestIdleQueue: jobs are taken in their order, those of one pool at once, by fours or after a while, and no more operations of a
+// pool are at hand than it may have.
+func TestIdleQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		idle := new(Idle)
+		one, other := newPool(new(Ring), 100), newPool(new(Ring), 1)
+		one.width, other.width = 1, 1
+		var settled []int
+		put := func(p *Pool, id int) error {
+			return idle.put(p, job{settle: func([]byte, error) { settled = append(settled, id) }})
+		}
+		take := func(when string, p *Pool, ids ...int) {
+			t.Helper()
+			var jobs [ifma.BatchSize]job
+			due := time.Unix(0, 0)
+			if idle.isDue() {
+				due = epoch.Add(time.Duration(idle.due.Load()))
+			}
+			from, n, since := idle.take(&jobs)
+			settled = nil
+			for _, j := range jobs[:n] {
+				j.settle(nil, nil)
+			}
+			if from != p || !slices.Equal(settled, ids) || n > 0 && !since.Equal(due) {
+				t.Errorf("%s: took %d of the %v pool, due %v", when, settled, map[*Pool]string{nil: "no", one: "one", other: "other"}[from], since)
+			}
+		}
+		take("empty", nil)
+		for id := range 6 {
+			_ = put(one, id)
+		}
+		_ = put(other, 6)
+		if err := put(other, 7); !errors.Is(err, ErrOverload) {
+			t.Errorf("one too many: error %v", err)
+		}
+		_ = put(one, 8)
+		take("many", one, 0, 1, 2, 3)
+		take("at its width", nil)
+		idle.done(one)
+		take("again many", one, 4, 5)
+		idle.done(one)
+		take("too few", nil)
+		time.Sleep(gatherFor)
+		take("after a while", other, 6)
+		take("the next", one, 8)
+		take("all are taken", nil)
+		_, _, _ = put(other, 9), put(one, 10), put(other, 11)
+		settled = nil
+		idle.drop(other)
+		if !slices.Equal(settled, []int{9}) || one.aside.Load() != 1 || other.aside.Load() != 0 {
+			t.Errorf("dropped %d, %d and %d wait", settled, one.aside.Load(), other.aside.Load())
+		}
+		idle.done(one)
+		time.Sleep(gatherFor)
+		take("what is left", one, 10)
+		if len(idle.jobs) != 0 || idle.waiting.Load() != 0 || idle.due.Load() != 0 || idle.oldest.Load() != 0 {
+			t.Error("something waits that nobody put there")
+		}
+	})
+}
+
+// TestSteppersAtOnce: goroutines share what there is, and none of it is lost or done twice.
+func TestSteppersAtOnce(t *testing.T) {
+	key := key2048(t)
+	ring := ringOf(t, key)
+	if !ring.inBatch(ring.Keys()[0]) {
+		t.Skip("processor: no fast private operation")
+	}
+	idle := new(Idle)
+	pool := NewPool(ring, 2, 0, Manners{Idle: idle})
+	defer pool.Close()
+	r := &idleRig{idle, pool, []*rsa.PrivateKey{key}, ring}
+	const asked = 50
+	var left atomic.Int32
+	left.Store(asked)
+	var steppers sync.WaitGroup
+	for range 3 {
+		steppers.Go(func() {
+			s := idle.Stepper()
+			defer s.Close()
+			for left.Load() > 0 {
+				if !s.Step() {
+					runtime.Gosched()
+				}
+			}
+		})
+	}
+	var secrets []*Secret
+	var wants [][]byte
+	for i := range asked {
+		secret, want := r.ask(t, 0, byte(i))
+		secret.Then(func() { left.Add(-1) })
+		secrets, wants = append(secrets, secret), append(wants, want)
+	}
+	steppers.Wait()
+	for i := range secrets {
+		wantMaster(t, secrets[i], wants[i])
+	}
+}
+
+// TestCloseOfAPoolInTheMiddle: an operation at hand is not cut short, and nobody waits for it.
+func TestCloseOfAPoolInTheMiddle(t *testing.T) {
+	withIdle(t, 1, 0, func(t *testing.T, r *idleRig) {
+		secret, want := r.ask(t, 0, 1)
+		time.Sleep(gatherFor)
+		s := r.Stepper()
+		defer s.Close()
+		if !s.Step() || secret.Ready() {
+			t.Fatal("not begun, or done at once")
+		}
+		r.pool.Close()
+		for s.Step() {
+		}
+		wantMaster(t, secret, want)
+	})
 }
 
 // TestInterruptible: with one key that is not, a ring is not.

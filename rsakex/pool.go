@@ -52,7 +52,7 @@ type Manners struct {
 	// one takes very long, and with false when that is over.
 	Prepare func() (pressed func(bool))
 	// Idle has the requests done whose operation can be interrupted, and the workers the others: those of crypto/rsa have no
-	// middle. No more of them are done there at once than there are workers.
+	// middle. No more operations are done there at once than there are workers, of up to four requests each.
 	Idle *Idle
 }
 
@@ -67,6 +67,9 @@ func NewPool(ring *Ring, workers, queue int, manners Manners) *Pool {
 	}
 	p := newPool(ring, queue)
 	p.width, p.idle = workers, manners.Idle
+	if p.idle != nil && ring.Interruptible() {
+		return p // nothing is left to workers
+	}
 	p.workers.Add(workers)
 	for range workers {
 		go p.work(manners.Prepare)

@@ -28,7 +28,7 @@ type proxy struct {
 	processors  int         // that Go might use when the program began
 }
 
-// workers is how many goroutines the private key is used on.
+// workers is how many operations of the private key are done at once.
 func (p *proxy) workers() int {
 	if n := p.settings.Inline.Workers; n > 0 {
 		return n
