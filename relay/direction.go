@@ -51,7 +51,7 @@ func (d *direction) step(now time.Time) bool {
 		return true
 	case !d.mayRead(now):
 		return false
-	case d.flow.verdict == session.Bypass && !d.src.urgent:
+	case d.flow.verdict == session.Bypass && d.class > 0 && !d.src.urgent: // a read and a write cost less where little comes
 		return d.splice(now)
 	}
 	return d.read(now)
