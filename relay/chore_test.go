@@ -3,12 +3,14 @@
 package relay
 
 import (
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/sightglass/sightglass/handshake"
+	"golang.org/x/sys/unix"
 )
 
 // chore has something to do in so many steps from a time on.
@@ -64,26 +66,45 @@ func (c *chore) steps() int {
 // chores makes those of a relay's loops, alike.
 type chores struct {
 	like chore
+	mu   sync.Mutex
 	all  []*chore
 }
 
 func (cs *chores) next() Chore {
 	c := &chore{left: cs.like.left, due: cs.like.due, pressed: cs.like.pressed}
+	cs.mu.Lock()
 	cs.all = append(cs.all, c)
+	cs.mu.Unlock()
 	return c
+}
+
+// made returns those of all loops, one for each processor.
+func (cs *chores) made() []*chore {
+	var all []*chore
+	eventually(func() bool {
+		cs.mu.Lock()
+		defer cs.mu.Unlock()
+		all = cs.all
+		return len(all) == runtime.GOMAXPROCS(0)
+	})
+	return all
 }
 
 // TestChore: each loop does its chore to the end when it is due, though nothing else happens, and gives it up when it ends.
 func TestChore(t *testing.T) {
 	cs := &chores{like: chore{left: 100, due: time.Now().Add(20 * time.Millisecond)}}
 	r := newRig(t, Config{Chore: cs.next}, nil)
-	for i, c := range cs.all {
+	all := cs.made()
+	if len(all) == 0 {
+		t.Fatal("no loop has one")
+	}
+	for i, c := range all {
 		if !eventually(func() bool { return c.steps() == 100 }) {
 			t.Errorf("loop %d: %d steps", i, c.steps())
 		}
 	}
 	r.stop()
-	for i, c := range cs.all {
+	for i, c := range all {
 		if !c.closed {
 			t.Errorf("loop %d's was not closed", i)
 		}
@@ -141,5 +162,66 @@ func TestPress(t *testing.T) {
 				t.Errorf("%d steps of %d after %v, want %d", c.done, test.left, test.took, test.want)
 			}
 		})
+	}
+}
+
+// TestPass: a loop that lingers puts its chore off, but not for ever, and not where others want the processor.
+func TestPass(t *testing.T) {
+	const ago, ahead = -time.Nanosecond, time.Nanosecond
+	for name, test := range map[string]struct {
+		lingering, crowded time.Duration // from now on
+		left               int
+		due                time.Duration
+		awake, done        bool
+	}{
+		"nothing":                     {ago, ago, 0, 0, false, false},
+		"a chore":                     {ago, ago, 1, 0, true, true},
+		"a chore for later":           {ago, ago, 1, ahead, false, false},
+		"lingers":                     {ahead, ago, 0, 0, true, false},
+		"lingers, a chore":            {ahead, ago, 1, 0, true, false},
+		"lingers, a chore put off":    {ahead, ago, 1, -putOff, true, false},
+		"lingers, put off for longer": {ahead, ago, 1, -putOff + ago, true, true},
+		"does not linger in a crowd":  {ahead, ahead, 0, 0, false, false},
+		"a chore in a crowd":          {ahead, ahead, 1, 0, true, true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			now := time.Now()
+			c := &chore{left: test.left, due: now.Add(test.due)}
+			l := &loop{chore: c, lingering: now.Add(test.lingering), crowded: now.Add(test.crowded)}
+			if awake := l.pass(); awake != test.awake || (c.done > 0) != test.done {
+				t.Errorf("%s: awake %v, the chore done %v", name, awake, c.done > 0)
+			}
+		})
+	}
+}
+
+// TestRouse: a loop that is pressed wakes one that sleeps, once.
+func TestRouse(t *testing.T) {
+	srv := &Server{}
+	for range 3 {
+		l, err := newLoop(srv)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.close()
+		srv.loops = append(srv.loops, l)
+	}
+	busy, other, sleeps := srv.loops[0], srv.loops[1], srv.loops[2]
+	busy.rouse()
+	if sleeps.called() {
+		t.Error("a loop was roused that was awake")
+	}
+	sleeps.asleep.Store(true)
+	busy.rouse()
+	first := sleeps.inbox.Load()
+	if busy.rouse(); first == nil || sleeps.inbox.Load() != first {
+		t.Error("a loop that sleeps was not roused, or twice")
+	}
+	if busy.called() || other.called() {
+		t.Error("another loop was roused")
+	}
+	var events [1]unix.EpollEvent
+	if n, err := unix.EpollWait(sleeps.epoll, events[:], 0); n != 1 {
+		t.Errorf("%d events, error %v", n, err)
 	}
 }

@@ -72,7 +72,7 @@ const legEvents = unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLOUT | unix.EPOLLRDHUP
 func newLoop(s *Server) (*loop, error) {
 	l := &loop{
 		srv: s, epoll: -1, event: -1,
-		listeners: make(map[int32]listener), flows: make(map[*flow]struct{}), chore: s.cfg.Chore(),
+		listeners: make(map[int32]listener), flows: make(map[*flow]struct{}),
 	}
 	var err error
 	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
@@ -93,9 +93,6 @@ func newLoop(s *Server) (*loop, error) {
 // close gives up the loop's own descriptors. It does not run any more.
 func (l *loop) close() {
 	l.inbox.Store(sealed)
-	if l.chore != nil {
-		l.chore.Close()
-	}
 	for l.posting.Load() > 0 {
 		runtime.Gosched() // somebody is about to write to the event
 	}
@@ -169,6 +166,7 @@ func (l *loop) follow(g *leg) error {
 // run carries the flows until the loop was told to stop and the last of them is over. A listener that
 // fails for good is told to failed.
 func (l *loop) run(failed context.CancelCauseFunc) {
+	l.chore = l.srv.cfg.Chore()
 	defer l.chore.Close() // what it is in the middle of may be waited for by other loops' flows
 	events := make([]unix.EpollEvent, 128)
 	for !l.finished() {
@@ -193,6 +191,7 @@ func (l *loop) run(failed context.CancelCauseFunc) {
 		l.tick(now)
 		if l.chore.Pressed(now) {
 			l.press(now.Sub(begun))
+			l.rouse()
 		}
 		l.giveTurn(now)
 	}
@@ -234,7 +233,20 @@ func (l *loop) press(took time.Duration) {
 	}
 }
 
-// wait takes what the sockets have to tell. It does the chore, and then waits for it, until something is to be done without.
+// rouse wakes a loop that sleeps, if one does: it has moments to spare, and looked whether there is a chore before there was.
+func (l *loop) rouse() {
+	for _, other := range l.srv.loops {
+		if other.asleep.Load() {
+			if !other.called() {
+				other.post(func() {})
+			}
+			return
+		}
+	}
+}
+
+// wait takes what the sockets have to tell. It waits awake for that as long as it has what to do meanwhile, and then asleep, until
+// something is to be done without.
 func (l *loop) wait(events []unix.EpollEvent) (int, error) {
 	for {
 		n, err := sock.Events(l.epoll, events)
@@ -244,16 +256,12 @@ func (l *loop) wait(events []unix.EpollEvent) (int, error) {
 		if l.called() || l.patience(time.Time{}) == 0 {
 			return 0, nil
 		}
-		if !l.chore.Step() {
+		if !l.pass() {
 			break
 		}
 		if time.Since(l.turned) > turn {
 			return 0, nil
 		}
-		sock.Yield() // the peers may want the processor, and what they do with it is waited for
-	}
-	if n, err := l.linger(events); n > 0 || err != nil {
-		return n, err
 	}
 	l.asleep.Store(true)
 	defer l.asleep.Store(false)
@@ -263,33 +271,40 @@ func (l *loop) wait(events []unix.EpollEvent) (int, error) {
 	return retry(func() (int, error) { return unix.EpollWait(l.epoll, events, l.patience(l.chore.Due())) })
 }
 
-// A loop lingers for as long as a peer on the same network takes for a step of the handshake. If somebody else
-// had the processor for longer than longYield meanwhile, it does not linger for a while.
+// After a step of a handshake a loop lingers for as long as a peer on the same network takes for the next: it looks again and
+// again. A peer answers in less time than it takes to wake a thread, on a virtual machine above all. Meanwhile the chore is put
+// off. If somebody else had the processor for longer than longYield, the loop does not linger for a while.
 const (
 	lingerFor  = 300 * time.Microsecond
+	putOff     = 4 * time.Millisecond
 	longYield  = 500 * time.Microsecond
 	crowdedFor = 10 * time.Millisecond
 )
 
-// linger looks again and again for what the sockets have to tell after a step of a handshake, as long as
-// nobody else needs the processor. A peer answers in less time than it takes to wake a thread, on a virtual
-// machine above all.
-func (l *loop) linger(events []unix.EpollEvent) (int, error) {
+// pass passes a moment in which the sockets tell nothing: the loop lingers, or does a bit of the chore. It returns false if there
+// is no reason to be awake.
+func (l *loop) pass() bool {
 	now := time.Now()
-	if now.Before(l.crowded) {
-		return 0, nil
+	lingers := now.Before(l.lingering) && !now.Before(l.crowded)
+	if !lingers || l.chorePutOff(now) {
+		if l.chore.Step() {
+			sock.Yield() // the peers may want the processor, and what they do with it is waited for
+			return true
+		}
 	}
-	for now.Before(l.lingering) {
+	if lingers {
 		sock.Yield()
-		before := now
-		if now = time.Now(); now.Sub(before) > longYield {
-			l.crowded = now.Add(crowdedFor)
-		}
-		if n, err := sock.Events(l.epoll, events); n > 0 || err != nil || l.called() {
-			return n, err
+		if after := time.Now(); after.Sub(now) > longYield {
+			l.crowded = after.Add(crowdedFor)
 		}
 	}
-	return 0, nil
+	return lingers
+}
+
+// chorePutOff reports whether the chore was put off for long.
+func (l *loop) chorePutOff(now time.Time) bool {
+	due := l.chore.Due()
+	return !due.IsZero() && now.Sub(due) > putOff
 }
 
 // finished reports whether nothing is left to do, and nothing can come any more.

@@ -3,6 +3,7 @@
 package relay
 
 import (
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -10,7 +11,7 @@ import (
 
 // TestEventOfAnother: what comes late, of a socket that had the descriptor before, is nothing to a leg.
 func TestEventOfAnother(t *testing.T) {
-	l, err := newLoop(&Server{cfg: Config{Chore: func() Chore { return noChore{} }}})
+	l, err := newLoop(&Server{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,4 +42,35 @@ func TestEventOfAnother(t *testing.T) {
 			t.Errorf("marked %d of %d: writable %v", test.mark, g.mark, g.writable)
 		}
 	}
+}
+
+// TestPostWakes: of what two loops post to each other nothing is lost, however they are about to fall asleep.
+func TestPostWakes(t *testing.T) {
+	srv := &Server{cfg: Config{Chore: func() Chore { return noChore{} }}}
+	var loops [2]*loop
+	for i := range loops {
+		l, err := newLoop(srv)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.close()
+		loops[i] = l
+	}
+	const turns = 20_000
+	var toss func(turn int)
+	toss = func(turn int) {
+		next := loops[turn%2]
+		if turn == turns {
+			loops[0].post(loops[0].stopAccepting)
+			loops[1].post(loops[1].stopAccepting)
+		} else if !next.post(func() { toss(turn + 1) }) {
+			t.Errorf("turn %d: the loop has ended", turn)
+		}
+	}
+	var running sync.WaitGroup
+	for _, l := range loops {
+		running.Go(func() { l.run(func(err error) { t.Error(err) }) })
+	}
+	toss(0)
+	running.Wait()
 }

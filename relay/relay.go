@@ -70,7 +70,7 @@ type Config struct {
 	Lookup   Lookup
 	// Room, if set, says whether new connections may be taken now. It is asked often.
 	Room func() bool
-	// Chore, if set, makes a loop's chore. Every loop has one.
+	// Chore, if set, makes a loop's chore. Every loop calls it once, on its own goroutine. What is to be done may be shared.
 	Chore func() Chore
 	// Interface names the way in, for the flows' own record; may be empty.
 	Interface string
@@ -99,7 +99,7 @@ type Config struct {
 type Chore interface {
 	// Step does a bit of it, no longer than what comes meanwhile may wait (some 30 µs), and reports whether there was any.
 	Step() bool
-	// Due returns when there is some, as far as that is known; zero: none is.
+	// Due returns since or from when there is some, as far as that is known; zero: none is.
 	Due() time.Time
 	// Pressed reports whether it piles up, or has waited for too long for a moment to spare.
 	Pressed(now time.Time) bool
