@@ -334,3 +334,12 @@ func BenchmarkManyPrimes(b *testing.B) {
 		k.decrypt(c)
 	}
 }
+
+// TestAdded: a round in which all was slow says nothing of a box.
+func TestAdded(t *testing.T) {
+	direct := []float64{1, 1, 100}
+	samples := [][]float64{{2, 2, 2}, {3, 3, 3}, {150, 150, 150}}
+	if got := added(samples, direct, 0.5); got != 2 {
+		t.Errorf("added %v, want 2", got)
+	}
+}

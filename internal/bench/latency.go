@@ -22,20 +22,32 @@ func (b *bench) latency() error {
 			name string
 			at   float64
 		}{{"p50", 0.5}, {"p99", 0.99}} {
-			direct := quantile(samples[0], q.at)
-			theirs, ours := quantile(samples[1], q.at)-direct, quantile(samples[2], q.at)-direct
+			direct := make([]float64, len(samples[0]))
+			for round, s := range samples[0] {
+				direct[round] = quantile(s, q.at)
+			}
+			theirs, ours := added(samples[1], direct, q.at), added(samples[2], direct, q.at)
 			us := func(s float64) string { return fmt.Sprintf("%.0f µs", s*1e6) }
 			b.add(line{
 				fmt.Sprintf("added to a full handshake, %s, %s", load.name, q.name), us(ours),
 				"HAProxy TCP", us(theirs), ratio(ours, theirs), atMost(1),
-				fmt.Sprintf("without a box %s, of %d samples", us(direct), len(samples[0])),
+				fmt.Sprintf("without a box %s, medians of %d rounds of %d samples", us(median(direct)), len(direct), len(samples[0][0])),
 			})
 		}
 	}
 	return nil
 }
 
-// halfLoad is half the full handshakes a second that sightglass can take, the same for every box.
+// added returns by how much more a quantile of the samples is than without a box in the same round, the median of all rounds.
+func added(samples [][]float64, direct []float64, q float64) float64 {
+	more := make([]float64, len(samples))
+	for round, s := range samples {
+		more[round] = quantile(s, q) - direct[round]
+	}
+	return median(more)
+}
+
+// halfLoad is half the full handshakes a second that sightglass can take, all in all, the same for every box.
 func (b *bench) halfLoad() float64 {
 	if b.fullRate == 0 {
 		return 300
@@ -43,14 +55,18 @@ func (b *bench) halfLoad() float64 {
 	return b.fullRate / 2
 }
 
-// latencySamples takes samples of each box in short phases, in turn.
-func (b *bench) latencySamples(boxes []*box, rate float64) ([][]float64, error) {
-	samples := make([][]float64, len(boxes))
+// samplePace is the mean time between two samples, in seconds.
+const samplePace = 0.004
+
+// latencySamples takes samples of each box in short rounds, in turn: by box, and then by round. The rate is of all handshakes, the
+// samples among them.
+func (b *bench) latencySamples(boxes []*box, rate float64) ([][][]float64, error) {
+	samples := make([][][]float64, len(boxes))
 	for round := range b.shakeRounds() {
 		for i, x := range inTurn(round, boxes) {
 			j := job{
 				Kind: "latency", Suite: suiteGCM, Targets: []string{b.lab.address(x.way, portTLS)},
-				Count: size(b, 400, 20), Pace: 0.004, Rate: rate, Seed: uint64(round), Workers: shakeWorkers,
+				Count: size(b, 800, 20), Pace: samplePace, Rate: max(rate-1/samplePace, 0), Seed: uint64(round), Workers: shakeWorkers,
 			}
 			a, _, err := b.loaded(x, j)
 			if err != nil {
@@ -62,7 +78,7 @@ func (b *bench) latencySamples(boxes []*box, rate float64) ([][]float64, error) 
 					return nil, err
 				}
 			}
-			samples[i] = append(samples[i], a.Samples[0]...)
+			samples[i] = append(samples[i], a.Samples[0])
 		}
 	}
 	return samples, nil
