@@ -55,8 +55,11 @@ func (b *bench) halfLoad() float64 {
 	return b.fullRate / 2
 }
 
-// samplePace is the mean time between two samples, in seconds.
-const samplePace = 0.004
+// A sample is followed by a pause, of samplePace in the mean, and takes a millisecond or two itself: about samplesASecond.
+const (
+	samplePace     = 0.004 // seconds
+	samplesASecond = 180
+)
 
 // latencySamples takes samples of each box in short rounds, in turn: by box, and then by round. The rate is of all handshakes, the
 // samples among them.
@@ -66,7 +69,7 @@ func (b *bench) latencySamples(boxes []*box, rate float64) ([][][]float64, error
 		for i, x := range inTurn(round, boxes) {
 			j := job{
 				Kind: "latency", Suite: suiteGCM, Targets: []string{b.lab.address(x.way, portTLS)},
-				Count: size(b, 800, 20), Pace: samplePace, Rate: max(rate-1/samplePace, 0), Seed: uint64(round), Workers: shakeWorkers,
+				Count: size(b, 800, 20), Pace: samplePace, Rate: max(rate-samplesASecond, 0), Seed: uint64(round), Workers: shakeWorkers,
 			}
 			a, _, err := b.loaded(x, j)
 			if err != nil {
