@@ -125,11 +125,11 @@ func TestBrokenAndSlow(t *testing.T) {
 
 // TestUrgent: a byte that is marked as urgent is relayed in its place, and what follows it, too.
 func TestUrgent(t *testing.T) {
-	forModes(t, func(t *testing.T, script func(*fake)) {
+	forModes(t, func(t *testing.T, m mode) {
 		g := newGate()
-		r := newRig(t, Config{}, func(e *fake) {
-			if script != nil {
-				script(e)
+		r := newRig(t, m.cfg, func(e *fake) {
+			if m.script != nil {
+				m.script(e)
 			}
 			inner := e.onFeed
 			e.onFeed = func(e *fake, side handshake.Side, b []byte) {

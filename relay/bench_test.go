@@ -17,7 +17,7 @@ func BenchmarkBulk(b *testing.B) {
 		script func(e *fake)
 	}{
 		{"ahead", func(e *fake) { e.ahead, e.verdict, e.discard = all, session.Relay, true }},
-		{"spliced", func(e *fake) { e.verdict = session.Bypass }},
+		{"spliced", bypass},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
 			r := newRig(b, Config{}, bm.script)

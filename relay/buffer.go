@@ -29,10 +29,10 @@ func (l *loop) putBuffer(b *buffer) {
 	}
 }
 
-// nextClass chooses the size for the read after one of n bytes.
+// nextClass chooses the size for the read after one of n bytes, or after as many were spliced.
 func nextClass(class uint8, n int) uint8 {
 	switch {
-	case n == bufferSizes[class] && int(class) < len(bufferSizes)-1:
+	case n >= bufferSizes[class] && int(class) < len(bufferSizes)-1:
 		return class + 1
 	case class > 0 && n < bufferSizes[class-1]/2:
 		return class - 1

@@ -20,6 +20,7 @@ type chore struct {
 	takes   time.Duration // each
 	due     time.Time
 	pressed bool
+	spare   bool
 	done    int
 	closed  bool
 }
@@ -51,6 +52,12 @@ func (c *chore) Pressed(time.Time) bool {
 	return c.pressed
 }
 
+func (c *chore) Spare(time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.spare
+}
+
 func (c *chore) Close() {
 	c.mu.Lock()
 	c.closed = true
@@ -71,7 +78,7 @@ type chores struct {
 }
 
 func (cs *chores) next() Chore {
-	c := &chore{left: cs.like.left, due: cs.like.due, pressed: cs.like.pressed}
+	c := &chore{left: cs.like.left, due: cs.like.due, pressed: cs.like.pressed, spare: cs.like.spare}
 	cs.mu.Lock()
 	cs.all = append(cs.all, c)
 	cs.mu.Unlock()
@@ -95,8 +102,8 @@ func TestChore(t *testing.T) {
 	cs := &chores{like: chore{left: 100, due: time.Now().Add(20 * time.Millisecond)}}
 	r := newRig(t, Config{Chore: cs.next}, nil)
 	all := cs.made()
-	if len(all) == 0 {
-		t.Fatal("no loop has one")
+	if len(all) != runtime.GOMAXPROCS(0) {
+		t.Fatalf("%d loops have one", len(all))
 	}
 	for i, c := range all {
 		if !eventually(func() bool { return c.steps() == 100 }) {
@@ -188,14 +195,36 @@ func TestPass(t *testing.T) {
 			now := time.Now()
 			c := &chore{left: test.left, due: now.Add(test.due)}
 			l := &loop{chore: c, lingering: now.Add(test.lingering), crowded: now.Add(test.crowded)}
-			if awake := l.pass(); awake != test.awake || (c.done > 0) != test.done {
+			if awake := l.pass(now); awake != test.awake || (c.done > 0) != test.done {
 				t.Errorf("%s: awake %v, the chore done %v", name, awake, c.done > 0)
 			}
 		})
 	}
 }
 
-// TestRouse: a loop that is pressed wakes one that sleeps, once.
+// TestCrowd: a loop that others kept from its sockets for long does not linger for a while.
+func TestCrowd(t *testing.T) {
+	for _, takes := range []time.Duration{0, turn} {
+		l, err := newLoop(&Server{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.close()
+		l.chore = &chore{left: 2, takes: takes}
+		l.accepting, l.turned = true, time.Now()
+		if takes == 0 {
+			l.timers.set(&flow{loop: l}, l.turned.Add(turn)) // or it would sleep for ever
+		}
+		if n, err := l.wait(make([]unix.EpollEvent, 1)); n != 0 || err != nil {
+			t.Fatalf("%d events, error %v", n, err)
+		}
+		if crowded := !l.crowded.IsZero(); crowded != (takes > longPass) {
+			t.Errorf("steps of %v: crowded %v", takes, crowded)
+		}
+	}
+}
+
+// TestRouse: a loop that sleeps is woken, once.
 func TestRouse(t *testing.T) {
 	srv := &Server{}
 	for range 3 {
@@ -207,15 +236,15 @@ func TestRouse(t *testing.T) {
 		srv.loops = append(srv.loops, l)
 	}
 	busy, other, sleeps := srv.loops[0], srv.loops[1], srv.loops[2]
-	busy.rouse()
-	if sleeps.called() {
+	if busy.rouse() || sleeps.called() {
 		t.Error("a loop was roused that was awake")
 	}
 	sleeps.asleep.Store(true)
-	busy.rouse()
-	first := sleeps.inbox.Load()
-	if busy.rouse(); first == nil || sleeps.inbox.Load() != first {
-		t.Error("a loop that sleeps was not roused, or twice")
+	if !busy.rouse() || !sleeps.called() {
+		t.Error("a loop that sleeps was not roused")
+	}
+	if first := sleeps.inbox.Load(); busy.rouse() || sleeps.inbox.Load() != first {
+		t.Error("a loop was roused twice")
 	}
 	if busy.called() || other.called() {
 		t.Error("another loop was roused")
@@ -223,5 +252,29 @@ func TestRouse(t *testing.T) {
 	var events [1]unix.EpollEvent
 	if n, err := unix.EpollWait(sleeps.epoll, events[:], 0); n != 1 {
 		t.Errorf("%d events, error %v", n, err)
+	}
+}
+
+// TestPressedAndSpare: a loop that is pressed has one that sleeps begin what that may, and does itself what it alone can.
+func TestPressedAndSpare(t *testing.T) {
+	for _, spare := range []bool{true, false} {
+		cs := &chores{}
+		srv := &Server{cfg: Config{Chore: cs.next}}
+		for range 2 {
+			l, err := newLoop(srv)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.close()
+			srv.loops = append(srv.loops, l)
+		}
+		busy, sleeps := srv.loops[0], srv.loops[1]
+		sleeps.asleep.Store(true)
+		cs.like = chore{left: 1, due: time.Now().Add(time.Hour), pressed: true, spare: spare}
+		busy.post(busy.stopAccepting)
+		busy.run(func(err error) { t.Error(err) })
+		if sleeps.called() != spare {
+			t.Errorf("spare %v: the loop that sleeps was roused: %v", spare, sleeps.called())
+		}
 	}
 }

@@ -21,11 +21,11 @@ type direction struct {
 	out     []byte  // to be relayed, when dst takes it
 	buf     *buffer // of out; nil: its own
 	pipe    *pipe   // spliced, to be relayed when dst takes it; nil: nothing
-	spliced uint64
-	stalled bool  // what it brought filled the engine's backlog
-	eof     bool  // src ended
-	through bool  // nothing is to be carried any more
-	lost    error // dst takes nothing any more
+	unseen  uint64  // bytes of a bypassed flow, which the engine was not fed
+	stalled bool    // what it brought filled the engine's backlog
+	eof     bool    // src ended
+	through bool    // nothing is to be carried any more
+	lost    error   // dst takes nothing any more
 
 	alerted   bool // refused, and the alert is among what is to be relayed
 	discarded int  // bytes, after a refusal
@@ -51,11 +51,14 @@ func (d *direction) step(now time.Time) bool {
 		return true
 	case !d.mayRead(now):
 		return false
-	case d.flow.verdict == session.Bypass && d.class > 0 && !d.src.urgent: // a read and a write cost less where little comes
+	case d.flow.verdict == session.Bypass && d.comesMuch() && !d.src.urgent:
 		return d.splice(now)
 	}
 	return d.read(now)
 }
+
+// comesMuch reports whether what comes at once filled a buffer: a read and a write cost less than two splices for a little.
+func (d *direction) comesMuch() bool { return d.class > 0 || d.flow.cfg().alwaysSplice }
 
 // longTurn is how long what one read gave may take. It is many times what the fast ciphers need.
 const longTurn = time.Millisecond
@@ -106,6 +109,12 @@ func (d *direction) read(now time.Time) bool {
 // lets go ahead is written before it is read: the peer does not wait for the decryption.
 func (d *direction) relay(buf *buffer, n int, now time.Time) {
 	f, b := d.flow, buf.b[:n]
+	if f.verdict == session.Bypass {
+		d.unseen += uint64(n)
+		f.relayed(d.side, n, now)
+		d.put(b, buf)
+		return
+	}
 	written, err := d.writeAhead(b, now)
 	f.engine.feed(d.side, now, b)
 	rest := d.hold(b[written:], now)

@@ -400,8 +400,7 @@ func (f *flow) conclude(now time.Time) {
 		return
 	}
 	for i := range f.dirs {
-		// What was spliced the engine did not see.
-		f.engine.flow().Bytes[i] += f.dirs[i].spliced
+		f.engine.flow().Bytes[i] += f.dirs[i].unseen
 	}
 	info := f.engine.end(now)
 	f.cfg().Observer.Ended(info, f.reason, f.err)

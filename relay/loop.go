@@ -189,9 +189,8 @@ func (l *loop) run(failed context.CancelCauseFunc) {
 		l.carryOn()
 		now := time.Now()
 		l.tick(now)
-		if l.chore.Pressed(now) {
+		if l.chore.Pressed(now) && !(l.chore.Spare(now) && l.rouse()) {
 			l.press(now.Sub(begun))
-			l.rouse()
 		}
 		l.giveTurn(now)
 	}
@@ -233,21 +232,20 @@ func (l *loop) press(took time.Duration) {
 	}
 }
 
-// rouse wakes a loop that sleeps, if one does: it has moments to spare, and looked whether there is a chore before there was.
-func (l *loop) rouse() {
+// rouse wakes a loop that sleeps, and so has moments to spare, and reports whether one does that nobody woke before.
+func (l *loop) rouse() bool {
 	for _, other := range l.srv.loops {
-		if other.asleep.Load() {
-			if !other.called() {
-				other.post(func() {})
-			}
-			return
+		if other.asleep.Load() && !other.called() {
+			return other.post(func() {})
 		}
 	}
+	return false
 }
 
 // wait takes what the sockets have to tell. It waits awake for that as long as it has what to do meanwhile, and then asleep, until
 // something is to be done without.
 func (l *loop) wait(events []unix.EpollEvent) (int, error) {
+	var before time.Time // when the last moment was passed
 	for {
 		n, err := sock.Events(l.epoll, events)
 		if n > 0 || err != nil {
@@ -256,10 +254,15 @@ func (l *loop) wait(events []unix.EpollEvent) (int, error) {
 		if l.called() || l.patience(time.Time{}) == 0 {
 			return 0, nil
 		}
-		if !l.pass() {
+		now := time.Now()
+		if !before.IsZero() && now.Sub(before) > longPass {
+			l.crowded = now.Add(crowdedFor)
+		}
+		before = now
+		if !l.pass(now) {
 			break
 		}
-		if time.Since(l.turned) > turn {
+		if now.Sub(l.turned) > turn {
 			return 0, nil
 		}
 	}
@@ -273,32 +276,24 @@ func (l *loop) wait(events []unix.EpollEvent) (int, error) {
 
 // After a step of a handshake a loop lingers for as long as a peer on the same network takes for the next: it looks again and
 // again. A peer answers in less time than it takes to wake a thread, on a virtual machine above all. Meanwhile the chore is put
-// off. If somebody else had the processor for longer than longYield, the loop does not linger for a while.
+// off. If that took longPass once, somebody else had the processor, and the loop does not linger for a while.
 const (
 	lingerFor  = 300 * time.Microsecond
 	putOff     = 4 * time.Millisecond
-	longYield  = 500 * time.Microsecond
+	longPass   = 500 * time.Microsecond
 	crowdedFor = 10 * time.Millisecond
 )
 
 // pass passes a moment in which the sockets tell nothing: the loop lingers, or does a bit of the chore. It returns false if there
 // is no reason to be awake.
-func (l *loop) pass() bool {
-	now := time.Now()
+func (l *loop) pass(now time.Time) bool {
 	lingers := now.Before(l.lingering) && !now.Before(l.crowded)
-	if !lingers || l.chorePutOff(now) {
-		if l.chore.Step() {
-			sock.Yield() // the peers may want the processor, and what they do with it is waited for
-			return true
-		}
+	did := (!lingers || l.chorePutOff(now)) && l.chore.Step()
+	if !did && !lingers {
+		return false
 	}
-	if lingers {
-		sock.Yield()
-		if after := time.Now(); after.Sub(now) > longYield {
-			l.crowded = after.Add(crowdedFor)
-		}
-	}
-	return lingers
+	sock.Yield() // the peers may want the processor, and what they do with it is waited for
+	return true
 }
 
 // chorePutOff reports whether the chore was put off for long.

@@ -91,7 +91,8 @@ type Config struct {
 	// engine's own policy for malformed does. Zero, alert and reset: it is reset.
 	OnPanic session.Action
 
-	askAfter time.Duration // how long a handshake's secret is put off
+	askAfter     time.Duration // how long a handshake's secret is put off
+	alwaysSplice bool          // what is bypassed, even where little comes
 }
 
 // Chore is work that nobody waits for, of the moments in which a loop has nothing else to do. Its methods are called by one
@@ -103,6 +104,8 @@ type Chore interface {
 	Due() time.Time
 	// Pressed reports whether it piles up, or has waited for too long for a moment to spare.
 	Pressed(now time.Time) bool
+	// Spare reports whether there is some that another loop could begin at once.
+	Spare(now time.Time) bool
 	// Close does to its end what was begun, and no more. It may be called again.
 	Close()
 }
@@ -113,6 +116,7 @@ type noChore struct{}
 func (noChore) Step() bool             { return false }
 func (noChore) Due() time.Time         { return time.Time{} }
 func (noChore) Pressed(time.Time) bool { return false }
+func (noChore) Spare(time.Time) bool   { return false }
 func (noChore) Close()                 {}
 
 func (c *Config) setDefaults() error {

@@ -22,32 +22,41 @@ import (
 )
 
 // modes are the ways in which bytes pass a flow that nothing is wrong with.
-var modes = []struct {
-	name   string
-	script func(e *fake)
-}{
-	{"fed first", nil},
-	{"written ahead", func(e *fake) { e.ahead, e.verdict = all, session.Relay }},
-	{"bypassed", func(e *fake) { e.verdict = session.Bypass }},
-	{"bypassed later", func(e *fake) {
-		e.onFeed = func(e *fake, side handshake.Side, _ []byte) {
-			if side == server {
-				e.verdict = session.Bypass
-			}
-		}
-	}},
+var modes = []mode{
+	{"fed first", Config{}, nil},
+	{"written ahead", Config{}, func(e *fake) { e.ahead, e.verdict = all, session.Relay }},
+	{"bypassed", Config{}, bypass},
+	{"spliced", Config{alwaysSplice: true}, bypass},
+	{"bypassed later", Config{}, bypassLater},
+	{"spliced later", Config{alwaysSplice: true}, bypassLater},
 }
 
-func forModes(t *testing.T, f func(t *testing.T, script func(*fake))) {
+type mode struct {
+	name   string
+	cfg    Config
+	script func(e *fake)
+}
+
+func bypass(e *fake) { e.verdict = session.Bypass }
+
+func bypassLater(e *fake) {
+	e.onFeed = func(e *fake, side handshake.Side, _ []byte) {
+		if side == server {
+			e.verdict = session.Bypass
+		}
+	}
+}
+
+func forModes(t *testing.T, f func(t *testing.T, m mode)) {
 	for _, m := range modes {
-		t.Run(m.name, func(t *testing.T) { f(t, m.script) })
+		t.Run(m.name, func(t *testing.T) { f(t, m) })
 	}
 }
 
 func TestHalfCloses(t *testing.T) {
-	forModes(t, func(t *testing.T, script func(*fake)) {
+	forModes(t, func(t *testing.T, m mode) {
 		t.Run("client first", func(t *testing.T) {
-			r := newRig(t, Config{}, script)
+			r := newRig(t, m.cfg, m.script)
 			c, s := r.pair()
 			send(t, c, "request")
 			_ = c.CloseWrite()
@@ -62,7 +71,7 @@ func TestHalfCloses(t *testing.T) {
 			r.wantEnded(EndedInOrder)
 		})
 		t.Run("server first", func(t *testing.T) {
-			r := newRig(t, Config{}, script)
+			r := newRig(t, m.cfg, m.script)
 			c, s := r.pair()
 			send(t, s, "220 ready")
 			_ = s.CloseWrite()
@@ -84,9 +93,9 @@ func TestHalfCloses(t *testing.T) {
 }
 
 func TestResets(t *testing.T) {
-	forModes(t, func(t *testing.T, script func(*fake)) {
+	forModes(t, func(t *testing.T, m mode) {
 		for _, halfClosed := range []bool{false, true} {
-			r := newRig(t, Config{}, script)
+			r := newRig(t, m.cfg, m.script)
 			c, s := r.pair()
 			send(t, s, "x") // bypasses where the mode does so later
 			expect(t, c, "x")
@@ -98,7 +107,7 @@ func TestResets(t *testing.T) {
 			expectBroken(t, s, halfClosed)
 			r.wantEnded(EndedByClient)
 
-			r = newRig(t, Config{}, script)
+			r = newRig(t, m.cfg, m.script)
 			c, s = r.pair()
 			send(t, c, "x")
 			expect(t, s, "x")
@@ -119,9 +128,9 @@ func TestResets(t *testing.T) {
 // TestDataBeforeAReset: what a peer sent before it reset reaches the other, also when the relay learns of the
 // reset first, by a write.
 func TestDataBeforeAReset(t *testing.T) {
-	forModes(t, func(t *testing.T, script func(*fake)) {
+	forModes(t, func(t *testing.T, m mode) {
 		for range 20 {
-			r := newRig(t, Config{}, script)
+			r := newRig(t, m.cfg, m.script)
 			c, s := r.pair()
 			send(t, c, "x") // unread: the server's close is a reset
 			if !eventually(func() bool { return r.relay.Stats().Bytes[client] == 1 }) {
@@ -184,8 +193,8 @@ func TestDialFailureResetsTheClient(t *testing.T) {
 }
 
 func TestBackPressure(t *testing.T) {
-	forModes(t, func(t *testing.T, script func(*fake)) {
-		r := newRig(t, Config{}, script)
+	forModes(t, func(t *testing.T, m mode) {
+		r := newRig(t, m.cfg, m.script)
 		c, s := r.pair()
 		_ = c.SetReadBuffer(64 << 10)
 		send(t, s, "x")
@@ -378,8 +387,9 @@ func TestHandshakeTimeout(t *testing.T) {
 }
 
 func TestIdleTimeout(t *testing.T) {
-	forModes(t, func(t *testing.T, script func(*fake)) {
-		r := newRig(t, Config{IdleTimeout: 50 * time.Millisecond}, script)
+	forModes(t, func(t *testing.T, m mode) {
+		m.cfg.IdleTimeout = 50 * time.Millisecond
+		r := newRig(t, m.cfg, m.script)
 		c, s := r.pair()
 		for range 10 {
 			send(t, s, "x")
@@ -449,8 +459,12 @@ func TestPanics(t *testing.T) {
 				expectReset(t, c)
 				_, _ = io.ReadAll(s) // what was released before the refusal may still arrive
 			}
-			if e := r.end(); e.flow.Cause != session.Malformed {
+			e := r.end()
+			if e.flow.Cause != session.Malformed {
 				t.Errorf("cause %v", e.flow.Cause)
+			}
+			if want := [2]uint64{uint64(len("beforeboom")), uint64(len("after"))}; tc.forwards && e.flow.Bytes != want {
+				t.Errorf("%d bytes were counted, want %d", e.flow.Bytes, want)
 			}
 			send(t, c2, "others go on")
 			expect(t, s2, "others go on")
@@ -674,9 +688,9 @@ func TestNoAllocation(t *testing.T) {
 	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
-	for _, m := range modes[1:3] {
+	for _, m := range modes[1:4] {
 		t.Run(m.name, func(t *testing.T) {
-			r := newRig(t, Config{}, func(e *fake) {
+			r := newRig(t, m.cfg, func(e *fake) {
 				m.script(e)
 				e.fed[client] = make([]byte, 0, 1<<20)
 				e.fed[server] = make([]byte, 0, 1<<20)

@@ -82,7 +82,7 @@ func (d *direction) splice(now time.Time) bool {
 	p.n = n
 	d.pipe = p
 	d.class = nextClass(d.class, n)
-	d.spliced += uint64(n)
+	d.unseen += uint64(n)
 	d.flow.loop.spliced[d.side].Add(uint64(n))
 	d.flow.relayed(d.side, n, now)
 	d.flush()

@@ -8,12 +8,12 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/sightglass/sightglass/session"
+	"golang.org/x/sys/unix"
 )
 
 // TestSpliceWhatIsLarge: a bypassed flow is spliced from when its reads fill a buffer, and no more once little comes.
 func TestSpliceWhatIsLarge(t *testing.T) {
-	r := newRig(t, Config{}, func(e *fake) { e.verdict = session.Bypass })
+	r := newRig(t, Config{}, bypass)
 	c, s := r.pair()
 	talk := func() {
 		t.Helper()
@@ -48,9 +48,24 @@ func TestSpliceWhatIsLarge(t *testing.T) {
 	}
 }
 
-// TestSpliceThatBreaks: what was left in a pipe when its flow broke comes to no other.
+// TestPipeWithARest: what was left in a pipe comes to no other flow.
+func TestPipeWithARest(t *testing.T) {
+	p, err := getPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.n, err = unix.Write(p.w, []byte("a rest")); err != nil {
+		t.Fatal(err)
+	}
+	p.free()
+	if err := unix.Close(p.r); err != unix.EBADF {
+		t.Errorf("closing it again: error %v", err)
+	}
+}
+
+// TestSpliceThatBreaks: a flow that breaks with bytes in a pipe leaves the others as they are.
 func TestSpliceThatBreaks(t *testing.T) {
-	r := newRig(t, Config{}, func(e *fake) { e.verdict = session.Bypass })
+	r := newRig(t, Config{}, bypass)
 	c, s := r.pair()
 	sent := make(chan struct{})
 	go func() {

@@ -76,12 +76,12 @@ func (i *Idle) publish() {
 
 // take takes what waits of a pool, for one operation, and returns since when that was due. done gives the pool its place back.
 func (i *Idle) take(jobs *[ifma.BatchSize]job) (p *Pool, n int, due time.Time) {
-	if !i.isDue() {
+	if !i.isDue(time.Now()) {
 		return nil, 0, due
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if !i.isDue() {
+	if !i.isDue(time.Now()) {
 		return nil, 0, due // somebody else was faster
 	}
 	due = epoch.Add(time.Duration(i.due.Load()))
@@ -99,9 +99,9 @@ func (i *Idle) take(jobs *[ifma.BatchSize]job) (p *Pool, n int, due time.Time) {
 }
 
 // isDue reports whether something may be taken, as far as is known.
-func (i *Idle) isDue() bool {
+func (i *Idle) isDue(now time.Time) bool {
 	due := i.due.Load()
-	return due != 0 && due != never && due <= sinceEpoch(time.Now())
+	return due != 0 && due != never && due <= sinceEpoch(now)
 }
 
 func (i *Idle) done(p *Pool) {
@@ -201,6 +201,9 @@ func (s *Stepper) Pressed(now time.Time) bool {
 	oldest := s.idle.oldest.Load()
 	return s.idle.waiting.Load() >= pressedAt || oldest != 0 && sinceEpoch(now)-oldest > int64(overdueAfter)
 }
+
+// Spare reports whether another stepper could begin an operation.
+func (s *Stepper) Spare(now time.Time) bool { return s.idle.isDue(now) }
 
 // Close does the operation at hand to its end, if there is one, and no more. It may be called again.
 func (s *Stepper) Close() { s.stop() }

@@ -130,7 +130,7 @@ func TestIdleQueue(t *testing.T) {
 			t.Helper()
 			var jobs [ifma.BatchSize]job
 			due := time.Unix(0, 0)
-			if idle.isDue() {
+			if idle.isDue(time.Now()) {
 				due = epoch.Add(time.Duration(idle.due.Load()))
 			}
 			from, n, since := idle.take(&jobs)
@@ -212,6 +212,21 @@ func TestSteppersAtOnce(t *testing.T) {
 	steppers.Wait()
 	for i := range secrets {
 		wantMaster(t, secrets[i], wants[i])
+	}
+	if n := pool.Waiting(); n != 0 || pool.atHand != 0 {
+		t.Errorf("%d wait, and %d operations are at hand", n, pool.atHand)
+	}
+}
+
+// TestNoKeyWithoutWorkers: what a pool without workers cannot do is refused, and does not wait for them.
+func TestNoKeyWithoutWorkers(t *testing.T) {
+	pool := NewPool(new(Ring), 1, 0, Manners{Idle: new(Idle)})
+	defer pool.Close()
+	if _, err := started(pool.MasterSecret(testRequest(KeyID{1}, make([]byte, 256)))).Master(); !errors.Is(err, ErrNoKey) {
+		t.Errorf("error %v", err)
+	}
+	if n := pool.Waiting(); n != 0 {
+		t.Errorf("%d wait", n)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 // one processor, a second's worth.
 const DefaultQueue = 1024
 
-// Pool opens premaster secrets in this process on a fixed number of goroutines, behind a bounded
+// Pool opens premaster secrets in this process on a fixed number of goroutines, or in moments to spare, behind a bounded
 // queue. Where the keys allow it, a goroutine opens several side by side, which takes less time for each.
 type Pool struct {
 	ring    *Ring
@@ -215,8 +215,12 @@ func (p *Pool) enqueue(j job) error {
 	if p.closed {
 		return ErrClosed
 	}
-	if p.idle != nil && p.ring.inBatch(j.request.Key) {
+	switch {
+	case p.idle == nil:
+	case p.ring.inBatch(j.request.Key):
 		return p.idle.put(p, j)
+	case p.ring.key(j.request.Key) == nil:
+		return ErrNoKey // there may be no worker to find that out
 	}
 	select {
 	case p.queue <- j:
