@@ -204,23 +204,23 @@ func TestPass(t *testing.T) {
 
 // TestCrowd: a loop that others kept from its sockets for long does not linger for a while.
 func TestCrowd(t *testing.T) {
-	for _, takes := range []time.Duration{0, turn} {
-		l, err := newLoop(&Server{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.close()
-		l.chore = &chore{left: 2, takes: takes}
-		l.accepting, l.turned = true, time.Now()
-		if takes == 0 {
+	for _, takes := range []time.Duration{0, longPass, longPass + 1} {
+		synctest.Test(t, func(t *testing.T) {
+			l, err := newLoop(&Server{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.close()
+			l.chore = &chore{left: 2, takes: takes}
+			l.accepting, l.turned = true, time.Now()
 			l.timers.set(&flow{loop: l}, l.turned.Add(turn)) // or it would sleep for ever
-		}
-		if n, err := l.wait(make([]unix.EpollEvent, 1)); n != 0 || err != nil {
-			t.Fatalf("%d events, error %v", n, err)
-		}
-		if crowded := !l.crowded.IsZero(); crowded != (takes > longPass) {
-			t.Errorf("steps of %v: crowded %v", takes, crowded)
-		}
+			if n, err := l.wait(make([]unix.EpollEvent, 1)); n != 0 || err != nil {
+				t.Fatalf("%d events, error %v", n, err)
+			}
+			if crowded := !l.crowded.IsZero(); crowded != (takes > longPass) {
+				t.Errorf("steps of %v: crowded %v", takes, crowded)
+			}
+		})
 	}
 }
 
