@@ -78,7 +78,7 @@ type chores struct {
 }
 
 func (cs *chores) next() Chore {
-	c := &chore{left: cs.like.left, due: cs.like.due, pressed: cs.like.pressed, spare: cs.like.spare}
+	c := &chore{left: cs.like.left, due: cs.like.due, pressed: cs.like.pressed}
 	cs.mu.Lock()
 	cs.all = append(cs.all, c)
 	cs.mu.Unlock()
@@ -141,11 +141,7 @@ func TestChoreWithoutEnd(t *testing.T) {
 // TestChoreOfALoopThatEnds: what is begun of it is not left until the others have ended, too, as their flows may wait for it.
 func TestChoreOfALoopThatEnds(t *testing.T) {
 	c := &chore{}
-	l, err := newLoop(&Server{cfg: Config{Chore: func() Chore { return c }}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.close()
+	l := newLoops(t, 1, Config{Chore: func() Chore { return c }})[0]
 	l.post(l.stopAccepting)
 	l.run(func(err error) { t.Error(err) })
 	if !c.closed {
@@ -206,11 +202,7 @@ func TestPass(t *testing.T) {
 func TestCrowd(t *testing.T) {
 	for _, takes := range []time.Duration{0, longPass, longPass + 1} {
 		synctest.Test(t, func(t *testing.T) {
-			l, err := newLoop(&Server{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer l.close()
+			l := newLoops(t, 1, Config{})[0]
 			l.chore = &chore{left: 2, takes: takes}
 			l.accepting, l.turned = true, time.Now()
 			l.timers.set(&flow{loop: l}, l.turned.Add(turn)) // or it would sleep for ever
@@ -226,16 +218,8 @@ func TestCrowd(t *testing.T) {
 
 // TestRouse: a loop that sleeps is woken, once.
 func TestRouse(t *testing.T) {
-	srv := &Server{}
-	for range 3 {
-		l, err := newLoop(srv)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.close()
-		srv.loops = append(srv.loops, l)
-	}
-	busy, other, sleeps := srv.loops[0], srv.loops[1], srv.loops[2]
+	loops := newLoops(t, 3, Config{})
+	busy, other, sleeps := loops[0], loops[1], loops[2]
 	if busy.rouse() || sleeps.called() {
 		t.Error("a loop was roused that was awake")
 	}
@@ -258,23 +242,14 @@ func TestRouse(t *testing.T) {
 // TestPressedAndSpare: a loop that is pressed has one that sleeps begin what that may, and does itself what it alone can.
 func TestPressedAndSpare(t *testing.T) {
 	for _, spare := range []bool{true, false} {
-		cs := &chores{}
-		srv := &Server{cfg: Config{Chore: cs.next}}
-		for range 2 {
-			l, err := newLoop(srv)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer l.close()
-			srv.loops = append(srv.loops, l)
-		}
-		busy, sleeps := srv.loops[0], srv.loops[1]
+		c := &chore{left: 1, pressed: true, spare: spare}
+		loops := newLoops(t, 2, Config{Chore: func() Chore { return c }})
+		busy, sleeps := loops[0], loops[1]
 		sleeps.asleep.Store(true)
-		cs.like = chore{left: 1, due: time.Now().Add(time.Hour), pressed: true, spare: spare}
-		busy.post(busy.stopAccepting)
+		busy.post(busy.stopAccepting) // it ends after one round
 		busy.run(func(err error) { t.Error(err) })
-		if sleeps.called() != spare {
-			t.Errorf("spare %v: the loop that sleeps was roused: %v", spare, sleeps.called())
+		if sleeps.called() != spare || (c.done > 0) == spare {
+			t.Errorf("spare %v: the loop that sleeps was roused: %v; the chore done: %v", spare, sleeps.called(), c.done > 0)
 		}
 	}
 }

@@ -9,13 +9,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// newLoops makes loops that do not run, and ends them with the test.
+func newLoops(t *testing.T, n int, cfg Config) []*loop {
+	t.Helper()
+	srv := &Server{cfg: cfg}
+	for range n {
+		l, err := newLoop(srv)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(l.close)
+		srv.loops = append(srv.loops, l)
+	}
+	return srv.loops
+}
+
 // TestEventOfAnother: what comes late, of a socket that had the descriptor before, is nothing to a leg.
 func TestEventOfAnother(t *testing.T) {
-	l, err := newLoop(&Server{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.close()
+	l := newLoops(t, 1, Config{})[0]
 	var before, g leg
 	for _, next := range []*leg{&before, &g} {
 		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
@@ -46,16 +57,7 @@ func TestEventOfAnother(t *testing.T) {
 
 // TestPostWakes: of what two loops post to each other nothing is lost, however they are about to fall asleep.
 func TestPostWakes(t *testing.T) {
-	srv := &Server{cfg: Config{Chore: func() Chore { return noChore{} }}}
-	var loops [2]*loop
-	for i := range loops {
-		l, err := newLoop(srv)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.close()
-		loops[i] = l
-	}
+	loops := newLoops(t, 2, Config{Chore: func() Chore { return noChore{} }})
 	const turns = 20_000
 	var toss func(turn int)
 	toss = func(turn int) {

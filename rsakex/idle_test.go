@@ -126,23 +126,21 @@ func TestIdleQueue(t *testing.T) {
 		put := func(p *Pool, id int) error {
 			return idle.put(p, job{settle: func([]byte, error) { settled = append(settled, id) }})
 		}
-		take := func(when string, p *Pool, ids ...int) {
+		take := func(when string, p *Pool, due time.Time, ids ...int) {
 			t.Helper()
 			var jobs [ifma.BatchSize]job
-			due := time.Unix(0, 0)
-			if idle.isDue(time.Now()) {
-				due = epoch.Add(time.Duration(idle.due.Load()))
-			}
 			from, n, since := idle.take(&jobs)
 			settled = nil
 			for _, j := range jobs[:n] {
 				j.settle(nil, nil)
 			}
-			if from != p || !slices.Equal(settled, ids) || n > 0 && !since.Equal(due) {
-				t.Errorf("%s: took %d of the %v pool, due %v", when, settled, map[*Pool]string{nil: "no", one: "one", other: "other"}[from], since)
+			if from != p || !slices.Equal(settled, ids) || !since.Equal(due) {
+				t.Errorf("%s: took %d of the %v pool, due %v, want %v", when, settled, map[*Pool]string{nil: "no", one: "one", other: "other"}[from], since, due)
 			}
 		}
-		take("empty", nil)
+		nothing := func(when string) { t.Helper(); take(when, nil, time.Time{}) }
+		nothing("empty")
+		first := time.Now()
 		for id := range 6 {
 			_ = put(one, id)
 		}
@@ -151,16 +149,17 @@ func TestIdleQueue(t *testing.T) {
 			t.Errorf("one too many: error %v", err)
 		}
 		_ = put(one, 8)
-		take("many", one, 0, 1, 2, 3)
-		take("at its width", nil)
+		take("many", one, first, 0, 1, 2, 3)
+		nothing("at its width")
 		idle.done(one)
-		take("again many", one, 4, 5)
+		take("again many", one, first, 4, 5)
 		idle.done(one)
-		take("too few", nil)
+		nothing("too few")
 		time.Sleep(gatherFor)
-		take("after a while", other, 6)
-		take("the next", one, 8)
-		take("all are taken", nil)
+		take("after a while", other, first.Add(gatherFor), 6)
+		take("the next", one, first.Add(gatherFor), 8)
+		nothing("all are taken")
+		second := time.Now()
 		_, _, _ = put(other, 9), put(one, 10), put(other, 11)
 		settled = nil
 		idle.drop(other)
@@ -169,7 +168,7 @@ func TestIdleQueue(t *testing.T) {
 		}
 		idle.done(one)
 		time.Sleep(gatherFor)
-		take("what is left", one, 10)
+		take("what is left", one, second.Add(gatherFor), 10)
 		if len(idle.jobs) != 0 || idle.waiting.Load() != 0 || idle.due.Load() != 0 || idle.oldest.Load() != 0 {
 			t.Error("something waits that nobody put there")
 		}
@@ -186,8 +185,8 @@ func TestSteppersAtOnce(t *testing.T) {
 	idle := new(Idle)
 	pool := NewPool(ring, 2, 0, Manners{Idle: idle})
 	defer pool.Close()
-	r := &idleRig{idle, pool, []*rsa.PrivateKey{key}, ring}
 	const asked = 50
+	var settled [asked]atomic.Int32
 	var left atomic.Int32
 	left.Store(asked)
 	var steppers sync.WaitGroup
@@ -202,16 +201,27 @@ func TestSteppersAtOnce(t *testing.T) {
 			}
 		})
 	}
-	var secrets []*Secret
-	var wants [][]byte
 	for i := range asked {
-		secret, want := r.ask(t, 0, byte(i))
-		secret.Then(func() { left.Add(-1) })
-		secrets, wants = append(secrets, secret), append(wants, want)
+		premaster := testPremaster()
+		premaster[10] = byte(i)
+		q := testRequest(ring.Keys()[0], seal(t, key, premaster))
+		want := MasterSecret(q.Version, q.PRF, premaster, q.Client, q.Server)
+		settle := func(got []byte, err error) {
+			if err != nil || !bytes.Equal(got, want) {
+				t.Errorf("request %d: another master secret, or error %v", i, err)
+			}
+			settled[i].Add(1)
+			left.Add(-1)
+		}
+		if err := idle.put(pool, job{q, settle}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	steppers.Wait()
-	for i := range secrets {
-		wantMaster(t, secrets[i], wants[i])
+	for i := range settled {
+		if n := settled[i].Load(); n != 1 {
+			t.Errorf("request %d was settled %d times", i, n)
+		}
 	}
 	if n := pool.Waiting(); n != 0 || pool.atHand != 0 {
 		t.Errorf("%d wait, and %d operations are at hand", n, pool.atHand)
