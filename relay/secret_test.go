@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay
+
+import (
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sightglass/sightglass/handshake"
+	"github.com/sightglass/sightglass/rsakex"
+	"github.com/sightglass/sightglass/session"
+)
+
+func TestBacklogStopsTheReading(t *testing.T) {
+	secret, settle := rsakex.NewSecret()
+	r := newRig(t, Config{MaxBacklog: 1000}, func(e *fake) {
+		e.ahead, e.verdict = all, session.Relay
+		e.onFeed = func(e *fake, side handshake.Side, b []byte) {
+			if side == client && string(b) == "key exchange" {
+				e.secret = secret
+			}
+			if e.secret != nil {
+				e.backlog += len(b)
+			}
+		}
+	})
+	c, s := r.pair()
+	send(t, c, "key exchange")
+	expect(t, s, "key exchange")
+	send(t, c, strings.Repeat("x", 2000))
+	expect(t, s, strings.Repeat("x", 2000)) // relayed all the same: the peers do not wait
+	send(t, c, "later")
+	send(t, s, "the other side fills the backlog, too, and then it is no longer read")
+	expect(t, c, "the other side fills the backlog, too, and then it is no longer read")
+	expectNothing(t, s)
+	settle(make([]byte, 48), nil)
+	expect(t, s, "later")
+	_, _ = c.Close(), s.Close()
+	if e := r.end(); e.events[0] != "resume" {
+		t.Errorf("the engine was told %q", e.events)
+	}
+}
+
+// The private key is not asked before its time: the answer to what needs it is on its way by then.
+func TestSecretIsAskedForLater(t *testing.T) {
+	for name, test := range map[string]struct {
+		after time.Duration
+		ask   func(c *net.TCPConn) // what has it asked before
+	}{
+		"in time":                {time.Millisecond, func(*net.TCPConn) {}},
+		"at the end of a peer":   {time.Hour, func(c *net.TCPConn) { _ = c.CloseWrite() }},
+		"at the reset of a peer": {time.Hour, func(c *net.TCPConn) { rst(t, c) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hold := make(chan struct{})
+			pool := rsakex.NewPool(new(rsakex.Ring), 1, 1, rsakex.Manners{Prepare: func() func(bool) {
+				<-hold
+				return nil
+			}})
+			defer pool.Close()
+			defer close(hold)
+			r := newRig(t, Config{askAfter: test.after}, func(e *fake) {
+				e.ahead, e.verdict = all, session.Relay
+				e.onFeed = func(e *fake, side handshake.Side, b []byte) {
+					if side == client {
+						e.secret = pool.MasterSecret(rsakex.Request{})
+					}
+				}
+			})
+			c, s := r.pair()
+			send(t, c, "key exchange")
+			expect(t, s, "key exchange")
+			send(t, s, "finished")
+			expect(t, c, "finished")
+			if test.after == time.Hour && pool.Waiting() != 0 {
+				t.Error("asked before its time")
+			}
+			test.ask(c)
+			if !eventually(func() bool { return pool.Waiting() == 1 }) {
+				t.Error("not asked")
+			}
+			_, _ = c.Close(), s.Close()
+		})
+	}
+}
+
+func TestEndWaitsForTheSecret(t *testing.T) {
+	secret, settle := rsakex.NewSecret()
+	r := newRig(t, Config{}, func(e *fake) {
+		e.onFeed = func(e *fake, side handshake.Side, b []byte) { e.secret = secret }
+	})
+	c, s := r.pair()
+	send(t, c, "x")
+	expect(t, s, "x")
+	_ = c.CloseWrite()
+	expectEOF(t, s)
+	_ = s.Close()
+	expectEOF(t, c) // the legs are gone before the secret is there
+	select {
+	case <-r.engine().ended:
+		t.Fatal("ended without its secret")
+	default:
+	}
+	settle(make([]byte, 48), nil)
+	e := r.end()
+	if got := strings.Join(e.events, ", "); got != "fin client, fin server, resume" {
+		t.Errorf("the engine was told %q", got)
+	}
+}
+
+func TestShutdownDoesNotWaitForASecret(t *testing.T) {
+	secret, settle := rsakex.NewSecret()
+	defer settle(nil, errors.New("never used"))
+	r := newRig(t, Config{DrainTimeout: 10 * time.Millisecond}, func(e *fake) {
+		e.onFeed = func(e *fake, side handshake.Side, b []byte) { e.secret = secret }
+	})
+	c, s := r.pair()
+	send(t, c, "x")
+	expect(t, s, "x")
+	_, _ = c.Close(), s.Close()
+	r.stop()
+	r.end()
+}
