@@ -198,6 +198,22 @@ func TestPass(t *testing.T) {
 	}
 }
 
+// TestPassInTurn: after a bit of the chore the loop looks at the sockets, and then gives way before the next.
+func TestPassInTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &chore{left: 3}
+		l := &loop{chore: c}
+		for i, want := range []int{1, 1, 2, 2, 3, 3} {
+			if !l.pass(time.Now()) || c.done != want || l.owes != (i%2 == 0) {
+				t.Errorf("moment %d: %d steps, want %d; gives way in the next: %v", i, c.done, want, l.owes)
+			}
+		}
+		if l.pass(time.Now()) {
+			t.Error("the loop is awake with nothing to do")
+		}
+	})
+}
+
 // TestCrowd: a loop that others kept from its sockets for long does not linger for a while.
 func TestCrowd(t *testing.T) {
 	for _, takes := range []time.Duration{0, longPass, longPass + 1} {

@@ -44,6 +44,7 @@ type loop struct {
 	askAt  time.Time // when the first of them does; zero: none
 
 	chore     Chore
+	owes      bool      // a bit of it was done, and nobody had his turn since
 	lingering time.Time // until then the next step of a handshake is waited for awake
 	crowded   time.Time // until then it is not
 
@@ -284,14 +285,19 @@ const (
 	crowdedFor = 10 * time.Millisecond
 )
 
-// pass passes a moment in which the sockets tell nothing: the loop lingers, or does a bit of the chore. It returns false if there
-// is no reason to be awake.
+// pass passes a moment in which the sockets tell nothing: the loop does a bit of the chore, or gives way to who wants the
+// processor. Between the two it looks at the sockets. It returns false if there is no reason to be awake.
 func (l *loop) pass(now time.Time) bool {
 	lingers := now.Before(l.lingering) && !now.Before(l.crowded)
-	did := (!lingers || l.chorePutOff(now)) && l.chore.Step()
-	if !did && !lingers {
+	switch {
+	case l.owes:
+	case (!lingers || l.chorePutOff(now)) && l.chore.Step():
+		l.owes = true
+		return true
+	case !lingers:
 		return false
 	}
+	l.owes = false
 	sock.Yield() // the peers may want the processor, and what they do with it is waited for
 	return true
 }
