@@ -59,7 +59,8 @@ func testOpen(t *testing.T, o *Opener, gcm cipher.AEAD, rng *rand.ChaCha8, n, ad
 	}
 	// A change anywhere is seen, and nothing of the plaintext is left.
 	at := int(rng.Uint64() % uint64(len(sealed)))
-	sealed[at] ^= 1 << (rng.Uint64() % 8)
+	bit := byte(1) << (rng.Uint64() % 8)
+	sealed[at] ^= bit
 	buf := make([]byte, 0, n)
 	if got, err := o.Open(buf, nonce, sealed, data); err == nil || got != nil {
 		t.Fatalf("%d bytes: a change at %d was not seen", n, at)
@@ -67,7 +68,7 @@ func testOpen(t *testing.T, o *Opener, gcm cipher.AEAD, rng *rand.ChaCha8, n, ad
 	if !bytes.Equal(buf[:n], make([]byte, n)) {
 		t.Fatalf("%d bytes: plaintext that is not authentic was left", n)
 	}
-	sealed[at] ^= 0xff // some other change
+	sealed[at] ^= bit
 	if additional > 0 {
 		data[additional-1] ^= 0x80
 		if _, err := o.Open(nil, nonce, sealed, data); err == nil {

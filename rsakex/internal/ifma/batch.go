@@ -167,6 +167,7 @@ func (b *Batch) power(keys []*Key, pause func()) {
 	b.x = b.t // x^0
 	for i := batchWindows - 1; i >= 0; i-- {
 		if pause != nil && i%batchPauseEvery == 0 {
+			wipe()
 			pause()
 		}
 		if i < batchWindows-1 {

@@ -216,6 +216,7 @@ func (k *Key) power(x *pair, pause func()) pair {
 	gather(&acc, &table, uint64(k.exp[0][0]), uint64(k.exp[1][0]))
 	for i := 1; i < windows; i++ {
 		if pause != nil && i%pauseEvery == 0 {
+			wipe()
 			pause()
 		}
 		for range window {
@@ -228,6 +229,7 @@ func (k *Key) power(x *pair, pause func()) pair {
 	for i := range acc {
 		acc[i].once(&k.m[i])
 	}
+	clear(table[:]) // the stack may be somebody else's next
 	return acc
 }
 

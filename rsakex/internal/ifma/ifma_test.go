@@ -87,7 +87,43 @@ func TestMultiply(t *testing.T) {
 	}
 }
 
-// oddNumber is less than 2^1026, and often made of ones and zeros, so that carries run far.
+// TestCarries: a carry runs on through digits of ones, and stops at the first that is not. Of random products next to none
+// has such, so these are made to have them: the value itself comes out of a times 2^1040 times 1.
+func TestCarries(t *testing.T) {
+	r, k := testKey(t)
+	shift := new(big.Int).Lsh(big.NewInt(1), digits*digitBits)
+	rng := mathrand.New(mathrand.NewPCG(3, 4))
+	for round := range 3000 {
+		var a, got pair
+		var want [2]*big.Int
+		for i, m := range r.Primes {
+			n := oddNumber(rng)
+			for j := range n {
+				n[j] = []uint64{0, 1, 2, digitMask - 2, digitMask - 1, digitMask}[rng.IntN(6)]
+			}
+			if round < digits {
+				n = number{}
+				n[round] = 1
+			}
+			want[i] = n.big()
+			want[i].Mod(want[i], m)
+			a[i] = toNumber(new(big.Int).Mod(new(big.Int).Mul(want[i], shift), m))
+		}
+		amm2(&got, &a, &one, &k.m, &k.k0)
+		for i := range got {
+			if got[i].big().Cmp(want[i]) != 0 {
+				t.Fatalf("%x came out, want %x", got[i].big(), want[i])
+			}
+			for _, d := range got[i] {
+				if d > digitMask {
+					t.Fatalf("%x is not in digits", got[i])
+				}
+			}
+		}
+	}
+}
+
+// oddNumber is less than 2^1026, and often made of ones and zeros.
 func oddNumber(rng *mathrand.Rand) (n number) {
 	for i := range n {
 		switch rng.IntN(4) {
