@@ -241,8 +241,8 @@ func (k *Key) difference(mp, mq *number) number {
 	return d
 }
 
-// combine is Garner's recombination, mq + q·h where h is (mp - mq)/q modulo p (RFC 8017, Section 5.1.2), or p
-// for 0.
+// combine is Garner's recombination, mq + q·h where h is (mp - mq)/q modulo p (RFC 8017, Section 5.1.2), or that
+// and p.
 func (k *Key) combine(out []byte, h, mq *number) {
 	h.once(&k.m[0])
 	a, low := h.toWords(), mq.toWords()
