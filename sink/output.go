@@ -27,7 +27,7 @@ func Create(path string, opt Options) (*Output, error) {
 	if path == "-" {
 		return NewOutput(os.Stdout, opt), nil
 	}
-	f, err := openFile(path, opt.Append)
+	f, err := OpenFile(path, opt.Append)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,8 @@ func (o *Output) start(s shape) *queue {
 	return newQueue(o.opt, newFileConsumer(o, s))
 }
 
-func openFile(path string, appending bool) (*os.File, error) {
+// OpenFile opens an output's file, as [Create] does: an existing one is emptied, or appended to.
+func OpenFile(path string, appending bool) (*os.File, error) {
 	flags := os.O_WRONLY | os.O_CREATE
 	if appending {
 		flags |= os.O_APPEND
@@ -301,7 +302,7 @@ func (c *fileConsumer) rotate(r record) error {
 	if err := os.Rename(c.o.path, aside); err != nil {
 		return fmt.Errorf("output: rotate: %w", err)
 	}
-	f, err := openFile(c.o.path, false)
+	f, err := OpenFile(c.o.path, false)
 	if err != nil {
 		return err
 	}

@@ -64,6 +64,8 @@ type Options struct {
 	RotateSize int64
 	// RotateTime starts a new file when a record is so much later than the file's first. Zero: never.
 	RotateTime time.Duration
+	// Failed, if set, is told once, by another goroutine, why nothing more is written. Close returns the same.
+	Failed func(error)
 }
 
 // A record is one indivisible piece of output.
@@ -431,7 +433,11 @@ func (q *queue) give(r record) {
 // note keeps the consumer's first error: an output that failed once stays failed, and its records
 // count as dropped.
 func (q *queue) note(err error) {
-	if err != nil && q.err == nil {
-		q.err = err
+	if err == nil || q.err != nil {
+		return
+	}
+	q.err = err
+	if q.opt.Failed != nil {
+		q.opt.Failed(err)
 	}
 }

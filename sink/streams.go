@@ -165,6 +165,9 @@ func (c *streamsConsumer) file(k streamKey, name []byte, first bool) (*os.File, 
 	flags := os.O_WRONLY | os.O_CREATE | os.O_APPEND
 	if first {
 		flags |= os.O_TRUNC
+		if fi, err := c.root.Lstat(string(name)); err == nil && !fi.Mode().IsRegular() {
+			return nil, fmt.Errorf("%s is there already, and no file", name)
+		}
 	}
 	f, err := c.root.OpenFile(string(name), flags, 0o600)
 	if err != nil {

@@ -39,6 +39,9 @@ Nothing is started. Ends with status 1 when something is wrong.`,
 			if err := describe(e.stdout, &s, ring); err != nil {
 				return err
 			}
+			if err := s.Inline.CheckRun(); err != nil && len(s.Sniff.Interfaces) == 0 {
+				fmt.Fprintf(e.stdout, "inline  not with this file alone: %v\n", err)
+			}
 			_, err = fmt.Fprintf(e.stdout, "%s: good\n", args[0])
 			return err
 		},

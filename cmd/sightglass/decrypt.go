@@ -39,7 +39,8 @@ func decryptCommand(e *env) *cobra.Command {
 Several files are one rotated set, in order. TLS is found by its ClientHello, on any port. A key opens
 every certificate with its public key; secrets that a pcapng file brings along are used, too.
 
-With no output named, a table: flows, read and not read by cause, certificates, keys.`,
+Standard output, if no output is to have it, tells what was read in a table: flows, read and not read by cause,
+certificates, keys.`,
 		Example: `  sightglass decrypt --key server.key capture.pcapng
   sightglass decrypt --key server.key --follow --port 8443 capture.pcap.zst
   sightglass decrypt --key server.key --list capture.pcap
@@ -95,6 +96,8 @@ func (d *decryptFlags) check(o *config.Output) error {
 		return usagef("only one output can have standard output")
 	case d.withSecrets != "" && len(d.selection.flows) > 0:
 		return errFlowWithSecrets
+	case d.streams == "-":
+		return usagef("--streams needs a folder")
 	case d.workers < 0:
 		return usagef("--processors: less than none")
 	}
@@ -104,6 +107,15 @@ func (d *decryptFlags) check(o *config.Output) error {
 func (d *decryptFlags) run(ctx context.Context, e *env, s *config.Settings, files []string) (err error) {
 	harden()
 	collectLate()
+	written := outputFiles(&s.Output, d.raw, d.har, d.withSecrets)
+	if err := errors.Join(present(files), apart(append(inputFiles(s), files...), written)); err != nil {
+		return err
+	}
+	if len(written) > 0 || d.streams != "" || d.withSecrets != "" {
+		ignorePipes() // the others go on
+	}
+	ctx, stop := untilHangup(ctx)
+	defer stop()
 	engine, err := openEngine(e, s, false)
 	if err != nil {
 		return err
@@ -132,8 +144,10 @@ func (d *decryptFlags) run(ctx context.Context, e *env, s *config.Settings, file
 	stats, err := capture.Decrypt(ctx, options)
 	d.table.mute.Store(err != nil && stats.Packets == 0)
 	err = errors.Join(err, finish(), fan.Close(), flows.err)
-	if stats.Packets > 0 {
+	if err == nil || stats.Packets > 0 {
 		d.report(e, s, &stats)
+	}
+	if stats.Packets > 0 {
 		keys.report(ctx)
 	}
 	return err
@@ -171,7 +185,7 @@ func (d *decryptFlags) report(e *env, s *config.Settings, stats *capture.Stats) 
 	for link, n := range stats.Links {
 		e.warn("%d packets of link type %d were not read: it is not known here", n, link)
 	}
-	if d.wantsTable(&s.Output) {
+	if d.wantsTable(&s.Output) && stats.Packets > 0 {
 		writeStats(e.stdout, stats)
 	}
 }

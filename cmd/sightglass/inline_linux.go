@@ -39,6 +39,10 @@ func (p *proxy) workers() int {
 // runInline relays until ctx ends. again reads the settings once more.
 func runInline(ctx context.Context, e *env, s config.Settings, again func() (config.Settings, error)) (err error) {
 	harden()
+	if err := apart(inputFiles(&s), outputFiles(&s.Output)); err != nil {
+		return err
+	}
+	ignorePipes()
 	_ = hugePages() // it is as right without, and slower
 	p := &proxy{e: e, settings: s, processors: runtime.GOMAXPROCS(0)}
 	defer func() { err = errors.Join(err, p.close()) }()

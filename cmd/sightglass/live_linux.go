@@ -34,7 +34,9 @@ type live struct {
 // openLive opens the outputs. Where standard output is free for that, a person gets a line for each flow.
 func openLive(e *env, o *config.Output, free bool) (*live, error) {
 	l := &live{e: e, start: e.now(), watched: o.Follow && isTerminal(e.stderr)}
-	out := openOutputs(e, o, liveOptions(o))
+	opt := liveOptions(o)
+	opt.Failed = func(err error) { e.warn("%s: nothing more is written there", oneLine(err)) }
+	out := openOutputs(e, o, opt)
 	for _, s := range out.sinks {
 		if eve, ok := s.(*sink.EVE); ok {
 			l.eve = eve
@@ -145,7 +147,7 @@ func (l *live) close() error {
 	err := l.Close()
 	for _, s := range l.Sinks() {
 		if n := s.Dropped(); n > 0 {
-			l.e.warn("%s: %d records were dropped: the output was too slow", s.Name(), n)
+			l.e.warn("%s: %d records were dropped: the output was too slow, or had failed", s.Name(), n)
 		}
 	}
 	return errors.Join(err, l.closeRest())

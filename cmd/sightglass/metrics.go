@@ -85,7 +85,7 @@ func (m *metrics) gauge(name, help string, value func() int) {
 // outputs adds what slow consumers missed.
 func (m *metrics) outputs(sinks []sink.Sink) {
 	for _, s := range sinks {
-		m.counter("sightglass_output_dropped_total", "Records that an output was too slow for.",
+		m.counter("sightglass_output_dropped_total", "Records that an output was too slow for, or that came after it had failed.",
 			prometheus.Labels{"output": s.Name()}, s.Dropped)
 	}
 }

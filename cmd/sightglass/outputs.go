@@ -45,6 +45,9 @@ func captureOptions() sink.Options {
 func openOutputs(e *env, o *config.Output, opt sink.Options) *outputs {
 	out := &outputs{e: e, opt: opt}
 	out.file(o.KeyLog, func(w *sink.Output) sink.Sink { return sink.NewKeyLog(w) })
+	if out.err == nil && o.KeyLog != "" {
+		out.err = private(o.KeyLog)
+	}
 	out.file(o.EVE, func(w *sink.Output) sink.Sink { return sink.NewEVE(w, sink.EVEOptions{}) })
 	out.file(o.PCAPNG, func(w *sink.Output) sink.Sink { return sink.NewPcapng(w, sink.PcapngOptions{}) })
 	if path := e.getenv(envDigest); path != "" {
@@ -149,9 +152,12 @@ func openCopy(e *env, path string) (w io.Writer, finish func() error, err error)
 	case "-":
 		return e.stdout, func() error { return nil }, nil
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := sink.OpenFile(path, false)
 	if err != nil {
 		return nil, nil, err
+	}
+	if err := private(path); err != nil {
+		return nil, nil, errors.Join(err, f.Close())
 	}
 	return f, f.Close, nil
 }

@@ -28,15 +28,18 @@ type selection struct {
 var errFlowWithSecrets = usagef("--with-secrets takes --address, --port, --server-name and --client-subject, not --flow")
 
 func (s *selection) addFlags(flags *pflag.FlagSet) {
+	one := func(name, kind, usage string, take func(string) error) {
+		flags.Var(&setting{kind: kind, set: func(text string, _ bool) error { return take(text) }}, name, usage)
+	}
 	each := func(name, kind, usage string, take func(string) error) {
-		flags.Var(&setting{kind: kind, set: func(text string, _ bool) error {
+		one(name, kind, usage, func(text string) error {
 			for item := range strings.SplitSeq(text, ",") {
 				if err := take(item); err != nil {
 					return err
 				}
 			}
 			return nil
-		}}, name, usage)
+		})
 	}
 	inGroup(flags, "Which flows (repeatable; all that is given must fit)", func() {
 		each("address", "ADDR|NET", "client or server has this address, or one in this network", s.takeAddress)
@@ -53,7 +56,7 @@ func (s *selection) addFlags(flags *pflag.FlagSet) {
 			_, err := path.Match(text, "")
 			return err
 		})
-		each("client-subject", "TEXT", "the client certificate's subject contains this", func(text string) error {
+		one("client-subject", "TEXT", "the client certificate's subject contains this text, commas and all", func(text string) error {
 			s.subjects = append(s.subjects, strings.ToLower(text))
 			s.ClientSubject = s.subject
 			return nil

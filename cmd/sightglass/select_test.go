@@ -55,13 +55,13 @@ func TestClientSubject(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Alice"}}
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Alice", Organization: []string{"Acme"}}}
 	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for text, want := range map[string]bool{"cn=alice": true, "LIC": true, "bob": false, "bob,alice": true} {
-		s, err := parseSelection("--client-subject", text)
+	for text, want := range map[string]bool{"cn=alice": true, "LIC": true, "bob": false, "bob,alice": false, "alice,o=acme": true} {
+		s, err := parseSelection("--client-subject", "Nobody", "--client-subject", text)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"os/signal"
 	"syscall"
@@ -10,6 +11,18 @@ import (
 
 // endSignals ask for an orderly end.
 var endSignals = []os.Signal{os.Interrupt, syscall.SIGTERM}
+
+// untilHangup returns a context that also ends with the terminal, unless that is to be outlived (nohup).
+func untilHangup(ctx context.Context) (context.Context, context.CancelFunc) {
+	if signal.Ignored(syscall.SIGHUP) {
+		return context.WithCancel(ctx)
+	}
+	return signal.NotifyContext(ctx, syscall.SIGHUP)
+}
+
+// ignorePipes has a write to standard output fail, like any other, when its reader is gone. It would end the program, with
+// what other outputs have yet to write, and inline with all connections.
+func ignorePipes() { signal.Ignore(syscall.SIGPIPE) }
 
 // reloads returns a channel that gets a word when the configuration is to be read again, and what
 // ends it.

@@ -18,7 +18,8 @@ func sniffCommand(e *env) *cobra.Command {
 needs Linux, and root or CAP_NET_RAW. TLS is found by its ClientHello, on any port; what the kernel had to drop
 becomes a gap, and is counted.
 
-With no output named, a line for each flow as it ends, and a table at the end. SIGINT or SIGTERM ends it.`,
+Standard output, if no output is to have it, has a line for each flow as it ends, and a table at the end. SIGINT, SIGTERM or
+SIGHUP ends it.`,
 		Example: `  sightglass sniff -i eth0 --key server.key
   sightglass sniff -i eth0 --filter 'tcp port 443 and net 192.0.2.0/24' --key server.key --eve eve.json
   sightglass sniff -i eth0 -i eth1 --key server.key --pcap-over-ip 127.0.0.1:57012

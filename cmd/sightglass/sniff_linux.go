@@ -36,6 +36,12 @@ type listener struct {
 // runSniff captures until ctx ends.
 func runSniff(ctx context.Context, e *env, s config.Settings, sel *selection, withSecrets string) (err error) {
 	harden()
+	if err := apart(inputFiles(&s), outputFiles(&s.Output, withSecrets)); err != nil {
+		return err
+	}
+	ignorePipes()
+	ctx, end := untilHangup(ctx)
+	defer end()
 	l := &listener{e: e}
 	defer func() { err = errors.Join(err, l.close()) }()
 	w, finish, err := openCopy(e, withSecrets)

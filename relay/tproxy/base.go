@@ -60,7 +60,7 @@ func (b *base) open() (err error) {
 
 func (b *base) locked(err error, how string) error {
 	if errors.Is(err, errLocked) {
-		return fmt.Errorf("another process steers %s: end it, or name another instance and port", how)
+		return fmt.Errorf("another process steers %s: end it, or listen on another port", how)
 	}
 	return err
 }
