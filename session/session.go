@@ -293,9 +293,9 @@ func (s *Session) unread() (Cause, string) {
 func (s *Session) remark() string {
 	switch {
 	case !s.established:
-		return "the connection ended before its handshake did"
+		return "what came of the connection ends before its handshake does"
 	case len(s.dir[0].kept())+len(s.dir[1].kept()) > 0:
-		return "the connection ended amid a record"
+		return "what came of the connection ends amid a record"
 	}
 	return ""
 }

@@ -125,7 +125,7 @@ func (d *decryptFlags) run(ctx context.Context, e *env, s *config.Settings, file
 	if err != nil {
 		return err
 	}
-	keys, flows := &keyCheck{e: e, ring: engine.ring}, &list{w: e.stdout}
+	keys, flows := &keyCheck{e: e, ring: engine.ring, among: d.selection.among()}, &list{w: e.stdout}
 	handler := handlers{keys, d.selection.handler(fan)}
 	if d.list {
 		handler = append(handler, d.selection.handler(flows))
@@ -142,6 +142,9 @@ func (d *decryptFlags) run(ctx context.Context, e *env, s *config.Settings, file
 		return errors.Join(err, fan.Close())
 	}
 	stats, err := capture.Decrypt(ctx, options)
+	if err != nil && ctx.Err() != nil {
+		err = errors.New("ended by a signal: the rest was not read")
+	}
 	d.table.mute.Store(err != nil && stats.Packets == 0)
 	err = errors.Join(err, finish(), fan.Close(), flows.err)
 	if err == nil || stats.Packets > 0 {
@@ -179,14 +182,19 @@ func (d *decryptFlags) wantsTable(o *config.Output) bool {
 
 // report tells what the files were like, beyond their flows.
 func (d *decryptFlags) report(e *env, s *config.Settings, stats *capture.Stats) {
+	e.warnOf(stats)
+	if d.wantsTable(&s.Output) && stats.Packets > 0 {
+		writeStats(e.stdout, stats)
+	}
+}
+
+// warnOf tells what of the files was not read.
+func (e *env) warnOf(stats *capture.Stats) {
 	for _, warning := range stats.Warnings {
 		e.warn("%s", oneLine(warning))
 	}
 	for link, n := range stats.Links {
 		e.warn("%d packets of link type %d were not read: it is not known here", n, link)
-	}
-	if d.wantsTable(&s.Output) && stats.Packets > 0 {
-		writeStats(e.stdout, stats)
 	}
 }
 

@@ -43,9 +43,7 @@ presented, what was read, why not the rest, and what to do about it.`,
 			Session: engine.config(&s, rsakex.NewLocal(engine.ring), sel.handler(stories)),
 			Select:  sel.Selection,
 		})
-		for _, warning := range stats.Warnings {
-			e.warn("%s", oneLine(warning))
-		}
+		e.warnOf(&stats)
 		told, writeErr := stories.Told()
 		if err == nil && told == 0 {
 			e.warn("no flow to tell of: %d packets, %d connections", stats.Packets, stats.Connections)

@@ -25,6 +25,7 @@ type keyCheck struct {
 	fits  map[rsakex.KeyID]bool
 	opens map[string]bool // by source
 	other string          // one certificate that no key fits
+	among string          // what was looked through, for people
 }
 
 // Event looks at certificates. It is called from one goroutine.
@@ -73,7 +74,7 @@ func (k *keyCheck) report(ctx context.Context) {
 		case k.other != "" && len(k.fits) == 0:
 			k.e.warn("%s is the wrong key: the capture's certificates have others, such as %s", source, k.other)
 		default:
-			k.e.warn("%s opened nothing: no certificate in the capture has its public key", source)
+			k.e.warn("%s opened nothing: no certificate in %s has its public key", source, k.among)
 		}
 	}
 }

@@ -72,6 +72,14 @@ func (s *selection) addFlags(flags *pflag.FlagSet) {
 	})
 }
 
+// among names what is selected from.
+func (s *selection) among() string {
+	if len(s.Nets)+len(s.Ports)+len(s.ServerNames)+len(s.subjects) > 0 {
+		return "the selected part of the capture"
+	}
+	return "the capture"
+}
+
 func (s *selection) takeAddress(text string) error {
 	if a, err := netip.ParseAddr(text); err == nil {
 		s.Nets = append(s.Nets, netip.PrefixFrom(a, a.BitLen()))
