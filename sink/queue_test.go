@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -143,7 +144,8 @@ func (f *failing) Write(p []byte) (int, error) {
 }
 
 func TestFailureIsStickyAndNeverBlocks(t *testing.T) {
-	k := NewKeyLog(NewOutput(&failing{left: 1}, Options{Lossless: true, Buffer: 1}))
+	var told []error
+	k := NewKeyLog(NewOutput(&failing{left: 1}, Options{Lossless: true, Buffer: 1, Failed: func(err error) { told = append(told, err) }}))
 	k.Event(secrets(1, epoch, "a\n"))
 	if err := k.Flush(); err != nil {
 		t.Fatal(err)
@@ -157,6 +159,9 @@ func TestFailureIsStickyAndNeverBlocks(t *testing.T) {
 	}
 	if k.Close() == nil || k.Dropped() == 0 {
 		t.Errorf("Close reports no error or nothing dropped (%d)", k.Dropped())
+	}
+	if len(told) != 1 || !strings.Contains(told[0].Error(), "disk full") {
+		t.Errorf("told of %v", told)
 	}
 }
 

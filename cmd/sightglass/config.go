@@ -39,9 +39,6 @@ Nothing is started. Ends with status 1 when something is wrong.`,
 			if err := describe(e.stdout, &s, ring); err != nil {
 				return err
 			}
-			if err := s.Inline.CheckRun(); err != nil && len(s.Sniff.Interfaces) == 0 {
-				fmt.Fprintf(e.stdout, "inline  not with this file alone: %v\n", err)
-			}
 			_, err = fmt.Fprintf(e.stdout, "%s: good\n", args[0])
 			return err
 		},
@@ -64,10 +61,13 @@ func describe(w io.Writer, s *config.Settings, ring *rsakex.Ring) error {
 		fmt.Fprintf(w, "key     %s: %s, RSA %d bits, SHA-256 %s\n", p.Source, what, p.Bits, p.Key)
 	}
 	in := &s.Inline
-	switch {
+	switch err := in.CheckRun(); {
+	case err != nil && len(s.Sniff.Interfaces) == 0:
+		fmt.Fprintf(w, "inline  not with this file alone: %v\n", err)
+	case err != nil:
 	case in.To != "":
 		fmt.Fprintf(w, "inline  from %s to %s\n", in.Listen, in.To)
-	case len(in.Interfaces) > 0:
+	default:
 		fmt.Fprintf(w, "inline  transparent on %v, ports %v, steering %s, when down %s\n", in.Interfaces, in.Ports, in.Steer, in.WhenDown)
 	}
 	if len(s.Sniff.Interfaces) > 0 {

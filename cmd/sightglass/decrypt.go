@@ -142,7 +142,7 @@ func (d *decryptFlags) run(ctx context.Context, e *env, s *config.Settings, file
 		return errors.Join(err, fan.Close())
 	}
 	stats, err := capture.Decrypt(ctx, options)
-	if err != nil && ctx.Err() != nil {
+	if errors.Is(err, context.Canceled) {
 		err = errors.New("ended by a signal: the rest was not read")
 	}
 	d.table.mute.Store(err != nil && stats.Packets == 0)

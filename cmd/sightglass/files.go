@@ -30,7 +30,7 @@ func inputFiles(s *config.Settings) []string {
 func apart(inputs, outputs []string) error {
 	for i, out := range outputs {
 		if slices.ContainsFunc(inputs, func(in string) bool { return sameFile(in, out) }) {
-			return usagef("%s is read: to write to it would empty it first", out)
+			return usagef("%s is read, too: name another file to write to", out)
 		}
 		if slices.ContainsFunc(outputs[:i], func(other string) bool { return sameFile(other, out) }) {
 			return usagef("%s cannot have two outputs", out)
@@ -64,6 +64,9 @@ func present(files []string) error {
 
 // private takes from others what they may do with a file that holds secrets and was there before.
 func private(path string) error {
+	if path == "-" {
+		return nil
+	}
 	fi, err := os.Stat(path)
 	if err != nil || !fi.Mode().IsRegular() || fi.Mode().Perm()&0o077 == 0 {
 		return nil

@@ -45,7 +45,7 @@ func captureOptions() sink.Options {
 func openOutputs(e *env, o *config.Output, opt sink.Options) *outputs {
 	out := &outputs{e: e, opt: opt}
 	out.file(o.KeyLog, func(w *sink.Output) sink.Sink { return sink.NewKeyLog(w) })
-	if out.err == nil && o.KeyLog != "" {
+	if out.err == nil {
 		out.err = private(o.KeyLog)
 	}
 	out.file(o.EVE, func(w *sink.Output) sink.Sink { return sink.NewEVE(w, sink.EVEOptions{}) })

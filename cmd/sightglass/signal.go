@@ -17,7 +17,9 @@ func untilHangup(ctx context.Context) (context.Context, context.CancelFunc) {
 	if signal.Ignored(syscall.SIGHUP) {
 		return context.WithCancel(ctx)
 	}
-	return signal.NotifyContext(ctx, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP)
+	context.AfterFunc(ctx, stop) // a second one ends the program at once
+	return ctx, stop
 }
 
 // ignorePipes has a write to standard output fail, like any other, when its reader is gone. It would end the program, with
