@@ -20,8 +20,8 @@ func Listen(ctx context.Context, address string) (net.Listener, error) {
 	return ln, nil
 }
 
-func connectPlainly(_, target netip.AddrPort) (int, error) {
-	return sock.Connect(netip.AddrPort{}, target)
+func connectPlainly(_, target netip.AddrPort, options ...sock.Option) (int, error) {
+	return sock.Connect(netip.AddrPort{}, target, options...)
 }
 
 // Fixed returns how a Config leads to one upstream, HOST:PORT: by its address, or by looking up a host name

@@ -27,6 +27,7 @@ type flow struct {
 	target  netip.AddrPort   // being connected to
 	targets []netip.AddrPort // to try after that
 	opening time.Time        // when that began
+	quiet   bool             // it is done without a word to the server, see showAfter
 
 	verdict session.Verdict
 	awaited *rsakex.Secret // what the engine waits for
@@ -36,6 +37,7 @@ type flow struct {
 	at     time.Time // of the next tick
 	timer  int       // place among the timers, from 1 on; 0: none
 	limit  time.Time // for dialling, the handshake in progress, or the end of a refused flow; zero: none
+	showBy time.Time // when the server is to see the connection at last; zero: it does
 	probed bool      // whether the server has vanished is found out
 	until  time.Time // a peer has broken the connection, and this is for the other to take what it sent
 	queued bool      // among the loop's ready flows
@@ -61,6 +63,7 @@ func (f *flow) cfg() *Config { return &f.loop.srv.cfg }
 func (f *flow) open() {
 	f.opening = time.Now()
 	f.limit = f.opening.Add(f.cfg().DialTimeout)
+	f.quiet = f.opening.Before(f.loop.lingering)
 	f.stepped(f.opening)
 	f.loop.timers.set(f, f.limit)
 	switch {
@@ -103,7 +106,11 @@ func (f *flow) lookUp() {
 func (f *flow) connect(target netip.AddrPort) {
 	server := &f.legs[handshake.Server]
 	f.target = target
-	fd, err := f.cfg().Connect(f.info.Client, target)
+	var options []sock.Option
+	if f.quiet {
+		options = quiet
+	}
+	fd, err := f.cfg().Connect(f.info.Client, target, options...)
 	if err == nil {
 		*server = leg{flow: f, side: handshake.Server, fd: fd}
 		err = f.loop.follow(server)
@@ -151,6 +158,9 @@ func (f *flow) connecting(events uint32) {
 	f.engine = guard{engine: f.cfg().NewEngine(*f.info), panicked: f.panicked, fallback: f.cfg().OnPanic}
 	f.stepped(now)
 	f.limit, f.targets, f.err = time.Time{}, nil, nil
+	if f.quiet {
+		f.showBy = now.Add(showAfter)
+	}
 	f.setTimer(now)
 	f.loop.later(f)
 }
@@ -254,12 +264,33 @@ func (f *flow) resume() {
 	f.run()
 }
 
+// A loop in the middle of other handshakes connects without a word to the server. The client speaks right after, on the same
+// network, and the server is woken once and not twice: a tenth of what a busy box adds to a handshake. A client that says nothing
+// for showAfter waits for the server. Where nothing else goes on, to be woken twice is what is faster.
+const showAfter = time.Millisecond
+
+var quiet = []sock.Option{sock.Quiet}
+
+// show has the server see the connection, which the first bytes did if there were any.
+func (f *flow) show() {
+	f.showBy = time.Time{}
+	if leg := &f.legs[handshake.Server]; !leg.wrote {
+		_ = sock.Acknowledge(leg.fd) // a leg that fails says so itself
+	}
+}
+
 // probeAfter is how old a flow is when it begins to ask the kernel whether its server has vanished.
 const probeAfter = time.Minute
 
 // setTimer has tick called when the next bound on time is reached, if there is one.
 func (f *flow) setTimer(now time.Time) {
 	at := f.limit
+	if f.legs[handshake.Server].wrote {
+		f.showBy = time.Time{}
+	}
+	if !f.showBy.IsZero() && (at.IsZero() || f.showBy.Before(at)) {
+		at = f.showBy
+	}
 	if !f.until.IsZero() && (at.IsZero() || f.until.Before(at)) {
 		at = f.until
 	}
@@ -295,6 +326,8 @@ func (f *flow) tick(now time.Time) {
 	case !f.until.IsZero() && !now.Before(f.until):
 		f.gaveUp()
 		return
+	case !f.showBy.IsZero() && !now.Before(f.showBy):
+		f.show()
 	case !f.probed && now.Sub(f.info.Start) >= probeAfter:
 		f.probed = true
 		_ = sock.KeepAlive(f.legs[handshake.Server].fd) // a leg that fails says so itself

@@ -20,6 +20,7 @@ type leg struct {
 	readable bool  // until a read shows that it is not
 	writable bool  // until a write shows that it is not
 	ended    bool  // a read that does not fill its buffer does not say that there is no more
+	wrote    bool  // the peer was sent something
 	urgent   bool  // the peer marked a byte as urgent: a read stops there, and a splice for ever
 }
 
@@ -81,6 +82,7 @@ func (g *leg) write(b []byte) (n int, err error) {
 		if err != nil {
 			return n, g.opError("write", os.NewSyscallError("send", err))
 		}
+		g.wrote = true
 		n += m
 	}
 	return n, nil

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/sightglass/sightglass/handshake"
+	"github.com/sightglass/sightglass/relay/sock"
 	"github.com/sightglass/sightglass/rsakex"
 	"github.com/sightglass/sightglass/session"
 	"golang.org/x/sys/unix"
@@ -42,8 +43,8 @@ type Engine interface {
 }
 
 // Connect opens the other leg of a flow, on the client's behalf: it begins to connect a socket to target,
-// without blocking, and returns its descriptor, which the relay closes.
-type Connect func(client, target netip.AddrPort) (fd int, err error)
+// without blocking and with the options, and returns its descriptor, which the relay closes.
+type Connect func(client, target netip.AddrPort, options ...sock.Option) (fd int, err error)
 
 // Lookup finds where the other leg of a flow may lead, to be tried in turn. It may block until ctx ends.
 type Lookup func(ctx context.Context) ([]netip.AddrPort, error)

@@ -4,7 +4,6 @@ package sock
 
 import (
 	"net/netip"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -42,18 +41,7 @@ func TestAddress(t *testing.T) {
 // TestAccept: who has connected, and that nobody has.
 func TestAccept(t *testing.T) {
 	ln, addr := listen(t, "127.0.0.1:0")
-	raw, err := ln.(syscall.Conn).SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	accept := func() (fd int, from netip.AddrPort) {
-		t.Helper()
-		if cerr := raw.Control(func(l uintptr) { fd, from, err = Accept(int(l)) }); cerr != nil {
-			t.Fatal(cerr)
-		}
-		return fd, from
-	}
-	if fd, from := accept(); fd != -1 || from.IsValid() || err != unix.EAGAIN {
+	if fd, from, err := accept(t, ln); fd != -1 || from.IsValid() || err != unix.EAGAIN {
 		t.Errorf("descriptor %d from %v, %v; want that there is nobody", fd, from, err)
 	}
 	client, err := Connect(netip.AddrPort{}, addr)
@@ -64,7 +52,7 @@ func TestAccept(t *testing.T) {
 	if _, err := connected(client); err != nil {
 		t.Fatal(err)
 	}
-	fd, from := accept()
+	fd, from, err := accept(t, ln)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,10 @@ var common = []Option{
 	{unix.SOL_SOCKET, unix.SO_OOBINLINE, 1}, // an urgent byte is one like the others (RFC 6093, Section 4)
 }
 
+// Quiet has a socket connect without a word to the server: it sees the connection with the first bytes, which the
+// acknowledgement of its SYN goes with, or by Acknowledge, or after 0.2 s (tcp(7), and tcp_rcv_synsent_state_process of the kernel).
+var Quiet = Option{unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0}
+
 // probing finds out a peer that has vanished.
 var probing = []Option{
 	{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
@@ -91,6 +95,11 @@ func connect(local, remote netip.AddrPort, options []Option) (fd int, err error)
 		return -1, err
 	}
 	return fd, nil
+}
+
+// Acknowledge has the server see a connection that was made Quiet.
+func Acknowledge(fd int) error {
+	return Option{unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1}.Set(fd)
 }
 
 // KeepAlive has a connection find out that its peer has vanished. Connect does not: for most connections, which

@@ -96,6 +96,69 @@ func TestConnect(t *testing.T) {
 	}
 }
 
+// accept calls Accept on a listener.
+func accept(t *testing.T, ln net.Listener) (fd int, from netip.AddrPort, err error) {
+	t.Helper()
+	onListener(t, ln, func(l int) { fd, from, err = Accept(l) })
+	return fd, from, err
+}
+
+// awaitConnection waits until there is one to accept.
+func awaitConnection(t *testing.T, ln net.Listener) {
+	t.Helper()
+	onListener(t, ln, func(l int) {
+		if n, err := unix.Poll([]unix.PollFd{{Fd: int32(l), Events: unix.POLLIN}}, 10_000); n != 1 {
+			t.Fatal(n, err)
+		}
+	})
+}
+
+func onListener(t *testing.T, ln net.Listener, do func(fd int)) {
+	t.Helper()
+	raw, err := ln.(syscall.Conn).SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { do(int(fd)) })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestQuiet: the server sees a connection with its first bytes, or when it is acknowledged. Before, it sees none, unless
+// 0.2 s have passed.
+func TestQuiet(t *testing.T) {
+	for name, show := range map[string]func(fd int) error{
+		"bytes":       func(fd int) error { _, err := Send(fd, []byte("first")); return err },
+		"acknowledge": Acknowledge,
+		"end":         Shut,
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 10 {
+				ln, addr := listen(t, "127.0.0.1:0")
+				client, err := Connect(netip.AddrPort{}, addr, Quiet)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer Close(client)
+				if _, err := connected(client); err != nil {
+					t.Fatal(err)
+				}
+				fd, _, err := accept(t, ln)
+				if err == nil {
+					Close(fd) // the machine stood still, or the kernel acknowledged it
+					continue
+				}
+				if err := show(client); err != nil {
+					t.Fatal(err)
+				}
+				awaitConnection(t, ln)
+				return
+			}
+			t.Error("ten times the server saw the connection at once")
+		})
+	}
+}
+
 func TestConnectErrors(t *testing.T) {
 	ln, refuses := listen(t, "127.0.0.1:0")
 	_ = ln.Close()

@@ -27,6 +27,7 @@ import (
 	"github.com/sightglass/sightglass/handshake"
 	"github.com/sightglass/sightglass/internal/nettest"
 	"github.com/sightglass/sightglass/relay"
+	"github.com/sightglass/sightglass/relay/sock"
 	"github.com/sightglass/sightglass/relay/tproxy"
 	"github.com/sightglass/sightglass/rsakex"
 	"github.com/sightglass/sightglass/session"
@@ -246,9 +247,9 @@ func startBox(t testing.TB, host *nettest.Namespace, s steering, cfg tproxy.Conf
 }
 
 // connect connects inside the box: the program itself would be there as a whole.
-func (b *box) connect(client, target netip.AddrPort) (fd int, err error) {
+func (b *box) connect(client, target netip.AddrPort, options ...sock.Option) (fd int, err error) {
 	err = b.host.Do(func() error {
-		fd, err = b.dialer.Connect(client, target)
+		fd, err = b.dialer.Connect(client, target, options...)
 		return err
 	})
 	return fd, err

@@ -65,20 +65,20 @@ func (d *Dialer) PortTaken() uint64 { return d.taken.Load() }
 // Connect begins to connect to target from the client's own address and port, or from another port of its
 // address where that one is taken: the pair is still in use, or was until a moment ago. It is a
 // relay.Connect.
-func (d *Dialer) Connect(client, target netip.AddrPort) (fd int, err error) {
+func (d *Dialer) Connect(client, target netip.AddrPort, options ...sock.Option) (fd int, err error) {
 	if target.Port() == d.Port && isLocal(target.Addr()) {
 		return -1, fmt.Errorf("%v to %v: %w", client, target, ErrDirect)
 	}
-	fd, err = d.connectFrom(client, target)
+	fd, err = d.connectFrom(client, target, options)
 	if errors.Is(err, unix.EADDRINUSE) || errors.Is(err, unix.EADDRNOTAVAIL) {
 		d.taken.Add(1)
-		fd, err = d.connectFrom(netip.AddrPortFrom(client.Addr(), 0), target)
+		fd, err = d.connectFrom(netip.AddrPortFrom(client.Addr(), 0), target, options)
 	}
 	return fd, err
 }
 
-func (d *Dialer) connectFrom(local, target netip.AddrPort) (fd int, err error) {
-	options := []sock.Option{transparent, {Level: unix.SOL_SOCKET, Name: unix.SO_REUSEADDR, Value: 1}}
+func (d *Dialer) connectFrom(local, target netip.AddrPort, options []sock.Option) (fd int, err error) {
+	options = append([]sock.Option{transparent, {Level: unix.SOL_SOCKET, Name: unix.SO_REUSEADDR, Value: 1}}, options...)
 	if local.Port() == 0 {
 		// The port is chosen when both ends are known, so all are free that no other pair has.
 		options = append(options, sock.Option{Level: unix.SOL_IP, Name: unix.IP_BIND_ADDRESS_NO_PORT, Value: 1})
