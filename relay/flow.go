@@ -359,6 +359,9 @@ func (f *flow) relayed(side handshake.Side, n int, now time.Time) {
 	f.stepped(now)
 }
 
+// inHandshake reports whether a handshake is in progress, or the connecting before it, or nothing was said since.
+func (f *flow) inHandshake() bool { return !f.limit.IsZero() || f.last.Equal(f.info.Start) }
+
 // stepped has the loop linger for the next step of a handshake, or of the connecting before it.
 func (f *flow) stepped(now time.Time) {
 	if !f.limit.IsZero() {

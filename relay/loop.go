@@ -37,8 +37,9 @@ type loop struct {
 	flows  map[*flow]struct{}
 	legs   []*leg  // by descriptor
 	mark   int32   // of the last leg that the loop was to be told of
-	ready  []*flow // to be carried on without waiting for anything
-	next   []*flow // ready's other half
+	steps  queue   // flows in a handshake
+	ready  queue   // the others
+	knocks []int32 // listeners that have connections, in this round
 	timers timers
 	asking []*flow   // they will ask the private key
 	askAt  time.Time // when the first of them does; zero: none
@@ -179,15 +180,9 @@ func (l *loop) run(failed context.CancelCauseFunc) {
 			return
 		}
 		begun := time.Now()
-		for i := range events[:n] {
-			if err := l.tell(&events[i]); err != nil {
-				failed(err)
-			}
+		if err := l.round(events[:n]); err != nil {
+			failed(err)
 		}
-		if l.called() {
-			l.takeInbox()
-		}
-		l.carryOn()
 		now := time.Now()
 		l.tick(now)
 		if l.chore.Pressed(now) && !(l.chore.Spare(now) && l.rouse()) {
@@ -197,16 +192,30 @@ func (l *loop) run(failed context.CancelCauseFunc) {
 	}
 }
 
-// tell passes on what happened to a descriptor. The error is of a listener that fails for good.
-func (l *loop) tell(e *unix.EpollEvent) error {
+// round does what there is to do now: what somebody waits for first, and of that what takes little. The error is of a listener
+// that fails for good.
+func (l *loop) round(events []unix.EpollEvent) error {
+	for i := range events {
+		l.tell(&events[i])
+	}
+	l.steps.carryOn()
+	err := l.acceptAll()
+	if l.called() {
+		l.takeInbox()
+	}
+	l.ready.carryOn()
+	return err
+}
+
+// tell passes on what happened to a descriptor.
+func (l *loop) tell(e *unix.EpollEvent) {
 	if leg := l.leg(int(e.Fd)); leg != nil {
 		if leg.mark == e.Pad { // or it is of a socket that had the descriptor a moment ago
 			leg.happened(e.Events)
 		}
-	} else if ln, ok := l.listeners[e.Fd]; ok {
-		return l.accept(ln)
+	} else if _, ok := l.listeners[e.Fd]; ok {
+		l.knocks = append(l.knocks, e.Fd)
 	}
-	return nil
 }
 
 // turn is less than the 10 ms that Go's scheduler lets a goroutine run. One that runs longer is interrupted, by a signal; its
@@ -319,7 +328,7 @@ func (l *loop) finished() bool {
 // patience returns how long nothing needs to be done but for what the sockets tell, in milliseconds, if nothing else is
 // at a time; zero: at none.
 func (l *loop) patience(at time.Time) int {
-	if len(l.ready) > 0 {
+	if len(l.steps.ready)+len(l.ready.ready) > 0 {
 		return 0
 	}
 	if len(l.timers) > 0 && (at.IsZero() || l.timers[0].at.Before(at)) {
@@ -339,22 +348,12 @@ func (l *loop) patience(at time.Time) int {
 	return int((wait + time.Millisecond - 1) / time.Millisecond)
 }
 
-// carryOn has every flow that is ready go on a step. What is ready again then waits for its turn, after
-// what the sockets tell meanwhile.
-func (l *loop) carryOn() {
-	l.ready, l.next = l.next[:0], l.ready
-	for i, f := range l.next {
-		l.next[i] = nil
-		f.queued = false
-		f.run()
-	}
-}
-
-// later has a flow carried on after the others.
+// later has a flow carried on, in this round or the next.
 func (l *loop) later(f *flow) {
-	if !f.queued {
-		f.queued = true
-		l.ready = append(l.ready, f)
+	if f.inHandshake() {
+		l.steps.add(f)
+	} else {
+		l.ready.add(f)
 	}
 }
 
@@ -447,6 +446,18 @@ func (l *loop) resumeAccepting(now time.Time) {
 }
 
 func (l *loop) room() bool { return l.srv.cfg.Room == nil || l.srv.cfg.Room() }
+
+// acceptAll takes a connection of each listener that has some. The error is of one that fails for good.
+func (l *loop) acceptAll() error {
+	var failed error
+	for _, fd := range l.knocks {
+		if err := l.accept(l.listeners[fd]); err != nil {
+			failed = errors.Join(failed, err)
+		}
+	}
+	l.knocks = l.knocks[:0]
+	return failed
+}
 
 // accept takes one connection. The listener tells again if there are more, and the other loops meanwhile.
 func (l *loop) accept(ln listener) error {

@@ -3,9 +3,16 @@
 package relay
 
 import (
+	"net"
+	"net/netip"
+	"slices"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/sightglass/sightglass/handshake"
+	"github.com/sightglass/sightglass/relay/sock"
+	"github.com/sightglass/sightglass/session"
 	"golang.org/x/sys/unix"
 )
 
@@ -46,12 +53,83 @@ func TestEventOfAnother(t *testing.T) {
 		mark int32
 		want bool
 	}{{before.mark, false}, {g.mark, true}} {
-		if err := l.tell(&unix.EpollEvent{Events: unix.EPOLLOUT, Fd: int32(g.fd), Pad: test.mark}); err != nil {
-			t.Fatal(err)
-		}
+		l.tell(&unix.EpollEvent{Events: unix.EPOLLOUT, Fd: int32(g.fd), Pad: test.mark})
 		if g.writable != test.want {
 			t.Errorf("marked %d of %d: writable %v", test.mark, g.mark, g.writable)
 		}
+	}
+}
+
+// TestRound: steps of handshakes go before new connections, and these before what else the flows have, in whatever order the
+// sockets tell.
+func TestRound(t *testing.T) {
+	var order []string
+	cfg := Config{Connect: func(netip.AddrPort, netip.AddrPort, ...sock.Option) (int, error) {
+		order = append(order, "connection")
+		return -1, unix.ECONNREFUSED
+	}}
+	cfg.NewEngine = func(f session.Flow) Engine { return &fake{flow: f} }
+	if err := cfg.setDefaults(); err != nil {
+		t.Fatal(err)
+	}
+	l := newLoops(t, 1, cfg)[0]
+	var events []unix.EpollEvent
+	established := func(name string, busy bool) {
+		f := newFlow(l, -1, &session.Flow{Start: time.Now()})
+		for side := range f.legs {
+			pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.legs[side].fd = pair[0]
+			t.Cleanup(func() { _ = unix.Close(pair[1]) })
+			t.Cleanup(f.legs[side].close)
+			if err := l.follow(&f.legs[side]); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := unix.Write(pair[1], []byte("hello")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.engine = guard{engine: &fake{busy: busy, onFeed: func(*fake, handshake.Side, []byte) { order = append(order, name) }}}
+		f.last = f.last.Add(1)
+		f.look(time.Now())
+		events = append(events, unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(f.legs[client].fd), Pad: f.legs[client].mark})
+	}
+	established("data", false)
+
+	ln, err := Listen(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := ln.Addr().String()
+	sockets, err := takeOver([]net.Listener{ln})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.listen(sockets); err != nil {
+		t.Fatal(err)
+	}
+	closeAll(sockets)
+	defer l.stopAccepting()
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for fd := range l.listeners {
+		if n, err := unix.Poll([]unix.PollFd{{Fd: fd, Events: unix.POLLIN}}, 10_000); n != 1 {
+			t.Fatal(n, err)
+		}
+		events = append(events, unix.EpollEvent{Events: unix.EPOLLIN, Fd: fd})
+	}
+
+	established("handshake", true)
+	if err := l.round(events); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"handshake", "connection", "data"}; !slices.Equal(order, want) {
+		t.Errorf("the order was %v, want %v", order, want)
 	}
 }
 
