@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -192,18 +193,21 @@ func (l *loop) run(failed context.CancelCauseFunc) {
 	}
 }
 
+// moment is how long a round carries on what is no step of a handshake before it is looked again whether there is one.
+const moment = 50 * time.Microsecond
+
 // round does what there is to do now: what somebody waits for first, and of that what takes little. The error is of a listener
 // that fails for good.
 func (l *loop) round(events []unix.EpollEvent) error {
 	for i := range events {
 		l.tell(&events[i])
 	}
-	l.steps.carryOn()
+	l.steps.carryOn(math.MaxInt64)
 	err := l.acceptAll()
 	if l.called() {
 		l.takeInbox()
 	}
-	l.ready.carryOn()
+	l.ready.carryOn(moment)
 	return err
 }
 
@@ -328,7 +332,7 @@ func (l *loop) finished() bool {
 // patience returns how long nothing needs to be done but for what the sockets tell, in milliseconds, if nothing else is
 // at a time; zero: at none.
 func (l *loop) patience(at time.Time) int {
-	if len(l.steps.ready)+len(l.ready.ready) > 0 {
+	if !l.steps.empty() || !l.ready.empty() {
 		return 0
 	}
 	if len(l.timers) > 0 && (at.IsZero() || l.timers[0].at.Before(at)) {

@@ -2,27 +2,39 @@
 
 package relay
 
+import "time"
+
 // queue are flows to be carried on without waiting for anything. A flow is in one queue at a time.
 type queue struct {
-	ready []*flow
-	other []*flow // ready's other half
+	front []*flow // from at on
+	at    int
+	back  []*flow // added since
 }
+
+func (q *queue) empty() bool { return q.at == len(q.front) && len(q.back) == 0 }
 
 // add has a flow carried on, once.
 func (q *queue) add(f *flow) {
 	if !f.queued {
 		f.queued = true
-		q.ready = append(q.ready, f)
+		q.back = append(q.back, f)
 	}
 }
 
-// carryOn has every flow go on a step. What is ready again then waits for its turn, after what the sockets tell meanwhile.
-func (q *queue) carryOn() {
-	now := q.ready
-	q.ready, q.other = q.other[:0], now
-	for i, f := range now {
-		now[i] = nil
+// carryOn has the flows go on a step each until a moment has passed, and at least one. What is ready again then waits for
+// its turn, after what the sockets tell meanwhile.
+func (q *queue) carryOn(moment time.Duration) {
+	if q.at == len(q.front) {
+		q.front, q.back, q.at = q.back, q.front[:0], 0
+	}
+	for begun := time.Now(); q.at < len(q.front); {
+		f := q.front[q.at]
+		q.front[q.at] = nil
+		q.at++
 		f.queued = false
 		f.run()
+		if time.Since(begun) > moment {
+			return
+		}
 	}
 }
