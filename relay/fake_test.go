@@ -57,22 +57,23 @@ func eventually(cond func() bool) bool {
 // fake is an engine that does what a test's script says. Its fields are the engine's own while the
 // flow lives, under the flow's lock.
 type fake struct {
-	flow    session.Flow
-	onFeed  func(e *fake, side handshake.Side, b []byte)
-	onFail  func(e *fake, c session.Cause)
-	onEnd   func(e *fake)
-	ahead   func(e *fake, side handshake.Side, b []byte) int
-	verdict session.Verdict
-	refusal *session.Refusal
-	held    [2]int
-	fed     [2][]byte
-	order   []handshake.Side
-	secret  *rsakex.Secret
-	backlog int
-	discard bool // keep nothing of what is fed
-	busy    bool // a handshake is in progress
-	events  []string
-	ended   chan struct{}
+	flow     session.Flow
+	onFeed   func(e *fake, side handshake.Side, b []byte)
+	onFail   func(e *fake, c session.Cause)
+	onEnd    func(e *fake)
+	onResume func()
+	ahead    func(e *fake, side handshake.Side, b []byte) int
+	verdict  session.Verdict
+	refusal  *session.Refusal
+	held     [2]int
+	fed      [2][]byte
+	order    []handshake.Side
+	secret   *rsakex.Secret
+	backlog  int
+	discard  bool // keep nothing of what is fed
+	busy     bool // a handshake is in progress
+	events   []string
+	ended    chan struct{}
 }
 
 func (e *fake) Feed(side handshake.Side, _ time.Time, b []byte) {
@@ -114,8 +115,14 @@ func (e *fake) End(time.Time) *session.Flow {
 
 func (e *fake) Flow() *session.Flow     { return &e.flow }
 func (e *fake) Waiting() *rsakex.Secret { return e.secret }
-func (e *fake) Resume(time.Time)        { e.note("resume"); e.secret, e.backlog = nil, 0 }
-func (e *fake) Backlog() int            { return e.backlog }
+func (e *fake) Resume(time.Time) {
+	e.note("resume")
+	e.secret, e.backlog = nil, 0
+	if e.onResume != nil {
+		e.onResume()
+	}
+}
+func (e *fake) Backlog() int { return e.backlog }
 func (e *fake) Verdict() session.Verdict {
 	return e.verdict
 }

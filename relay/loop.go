@@ -193,12 +193,14 @@ func (l *loop) run(failed context.CancelCauseFunc) {
 	}
 }
 
-// moment is how long a round carries on what is no step of a handshake before it is looked again whether there is one.
+// moment is how long a round carries on what is no step of a handshake before it is looked again whether there is one. It is as
+// long as the steps took, if that is more: half of the time is for the bytes of those who are there, whoever knocks.
 const moment = 50 * time.Microsecond
 
 // round does what there is to do now: what somebody waits for first, and of that what takes little. The error is of a listener
 // that fails for good.
 func (l *loop) round(events []unix.EpollEvent) error {
+	begun := time.Now()
 	for i := range events {
 		l.tell(&events[i])
 	}
@@ -207,7 +209,7 @@ func (l *loop) round(events []unix.EpollEvent) error {
 	if l.called() {
 		l.takeInbox()
 	}
-	l.ready.carryOn(moment)
+	l.ready.carryOn(max(moment, time.Since(begun)))
 	return err
 }
 

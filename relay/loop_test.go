@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sightglass/sightglass/handshake"
@@ -131,6 +132,36 @@ func TestRound(t *testing.T) {
 	if want := []string{"handshake", "connection", "data"}; !slices.Equal(order, want) {
 		t.Errorf("the order was %v, want %v", order, want)
 	}
+}
+
+// TestRoundIsFair: however long the steps of handshakes take, the others have as much.
+func TestRoundIsFair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLoops(t, 1, Config{Observer: NopObserver{}})[0]
+		done := make(map[string]int)
+		answered := func(name string, takes time.Duration, held string) {
+			f := newFlow(l, -1, &session.Flow{})
+			e := &fake{ended: make(chan struct{}), onResume: func() {
+				done[name]++
+				time.Sleep(takes)
+			}}
+			f.engine, f.closed, f.answered = guard{engine: e}, true, true
+			f.dirs[server].held = []byte(held)
+			l.later(f)
+		}
+		answered("step", 10*time.Millisecond, "held")
+		for range 20 {
+			answered("other", time.Millisecond, "")
+		}
+		for round, want := range []int{11, 12} { // and then one a round
+			if err := l.round(nil); err != nil {
+				t.Fatal(err)
+			}
+			if done["step"] != 1 || done["other"] != want {
+				t.Errorf("round %d: %v, want 1 step and %d others", round, done, want)
+			}
+		}
+	})
 }
 
 // TestPostWakes: of what two loops post to each other nothing is lost, however they are about to fall asleep.
