@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -181,7 +180,7 @@ func (l *loop) run(failed context.CancelCauseFunc) {
 			return
 		}
 		begun := time.Now()
-		if err := l.round(events[:n]); err != nil {
+		if err := l.round(events[:n], begun); err != nil {
 			failed(err)
 		}
 		now := time.Now()
@@ -199,17 +198,19 @@ const moment = 50 * time.Microsecond
 
 // round does what there is to do now: what somebody waits for first, and of that what takes little. The error is of a listener
 // that fails for good.
-func (l *loop) round(events []unix.EpollEvent) error {
-	begun := time.Now()
+func (l *loop) round(events []unix.EpollEvent, begun time.Time) error {
 	for i := range events {
 		l.tell(&events[i])
 	}
-	l.steps.carryOn(math.MaxInt64)
+	l.steps.carryOn(time.Time{})
 	err := l.acceptAll()
 	if l.called() {
 		l.takeInbox()
 	}
-	l.ready.carryOn(max(moment, time.Since(begun)))
+	if !l.ready.empty() {
+		now := time.Now()
+		l.ready.carryOn(now.Add(max(moment, now.Sub(begun))))
+	}
 	return err
 }
 

@@ -126,7 +126,7 @@ func TestRound(t *testing.T) {
 	}
 
 	established("handshake", true)
-	if err := l.round(events); err != nil {
+	if err := l.round(events, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	if want := []string{"handshake", "connection", "data"}; !slices.Equal(order, want) {
@@ -154,7 +154,7 @@ func TestRoundIsFair(t *testing.T) {
 			answered("other", time.Millisecond, "")
 		}
 		for round, want := range []int{11, 12} { // and then one a round
-			if err := l.round(nil); err != nil {
+			if err := l.round(nil, time.Now()); err != nil {
 				t.Fatal(err)
 			}
 			if done["step"] != 1 || done["other"] != want {

@@ -21,19 +21,19 @@ func (q *queue) add(f *flow) {
 	}
 }
 
-// carryOn has the flows go on a step each until a moment has passed, and at least one. What is ready again then waits for
+// carryOn has the flows go on a step each, at least one, and no more after a time; zero: all. What is ready again then waits for
 // its turn, after what the sockets tell meanwhile.
-func (q *queue) carryOn(moment time.Duration) {
+func (q *queue) carryOn(until time.Time) {
 	if q.at == len(q.front) {
 		q.front, q.back, q.at = q.back, q.front[:0], 0
 	}
-	for begun := time.Now(); q.at < len(q.front); {
+	for q.at < len(q.front) {
 		f := q.front[q.at]
 		q.front[q.at] = nil
 		q.at++
 		f.queued = false
 		f.run()
-		if time.Since(begun) > moment {
+		if !until.IsZero() && q.at < len(q.front) && time.Now().After(until) {
 			return
 		}
 	}

@@ -3,7 +3,6 @@
 package relay
 
 import (
-	"math"
 	"testing"
 	"time"
 
@@ -21,7 +20,7 @@ func TestQueue(t *testing.T) {
 		q.add(flows[i])
 	}
 	for i, f := range flows {
-		q.carryOn(-1)
+		q.carryOn(time.Now().Add(-1))
 		if f.queued {
 			t.Errorf("flow %d had no turn", i)
 		}
@@ -33,8 +32,8 @@ func TestQueue(t *testing.T) {
 		t.Errorf("%d wait at the end", waiting())
 	}
 	q.add(flows[1])
-	q.carryOn(math.MaxInt64) // what was added meanwhile waits for the next time
-	q.carryOn(math.MaxInt64)
+	q.carryOn(time.Time{}) // what was added meanwhile waits for the next time
+	q.carryOn(time.Time{})
 	if !q.empty() || flows[0].queued || flows[1].queued {
 		t.Errorf("%d wait though there was time for all", waiting())
 	}

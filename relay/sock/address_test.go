@@ -44,14 +44,7 @@ func TestAccept(t *testing.T) {
 	if fd, from, err := accept(t, ln); fd != -1 || from.IsValid() || err != unix.EAGAIN {
 		t.Errorf("descriptor %d from %v, %v; want that there is nobody", fd, from, err)
 	}
-	client, err := Connect(netip.AddrPort{}, addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer Close(client)
-	if _, err := connected(client); err != nil {
-		t.Fatal(err)
-	}
+	client := dial(t, addr)
 	fd, from, err := accept(t, ln)
 	if err != nil {
 		t.Fatal(err)

@@ -96,6 +96,20 @@ func TestConnect(t *testing.T) {
 	}
 }
 
+// dial returns a connected socket, which is closed with the test.
+func dial(t *testing.T, addr netip.AddrPort, options ...Option) int {
+	t.Helper()
+	fd, err := Connect(netip.AddrPort{}, addr, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { Close(fd) })
+	if _, err := connected(fd); err != nil {
+		t.Fatal(err)
+	}
+	return fd
+}
+
 // accept calls Accept on a listener.
 func accept(t *testing.T, ln net.Listener) (fd int, from netip.AddrPort, err error) {
 	t.Helper()
@@ -135,14 +149,7 @@ func TestQuiet(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for range 10 {
 				ln, addr := listen(t, "127.0.0.1:0")
-				client, err := Connect(netip.AddrPort{}, addr, Quiet)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer Close(client)
-				if _, err := connected(client); err != nil {
-					t.Fatal(err)
-				}
+				client := dial(t, addr, Quiet)
 				fd, _, err := accept(t, ln)
 				if err == nil {
 					Close(fd) // the machine stood still, or the kernel acknowledged it
