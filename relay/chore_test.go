@@ -255,17 +255,21 @@ func TestRouse(t *testing.T) {
 	}
 }
 
-// TestPressedAndSpare: a loop that is pressed has one that sleeps begin what that may, and does itself what it alone can.
+// TestPressedAndSpare: a busy loop that is pressed has one that sleeps begin what that may, and does itself what it alone can. One
+// that is not busy wakes nobody.
 func TestPressedAndSpare(t *testing.T) {
-	for _, spare := range []bool{true, false} {
-		c := &chore{left: 1, pressed: true, spare: spare}
+	for _, test := range []struct{ busy, spare, rouses bool }{
+		{true, true, true}, {true, false, false}, {false, true, false},
+	} {
+		c := &chore{left: 1, pressed: true, spare: test.spare}
 		loops := newLoops(t, 2, Config{Chore: func() Chore { return c }})
-		busy, sleeps := loops[0], loops[1]
+		l, sleeps := loops[0], loops[1]
+		l.busy = test.busy
 		sleeps.asleep.Store(true)
-		busy.post(busy.stopAccepting) // it ends after one round
-		busy.run(func(err error) { t.Error(err) })
-		if sleeps.called() != spare || (c.done > 0) == spare {
-			t.Errorf("spare %v: the loop that sleeps was roused: %v; the chore done: %v", spare, sleeps.called(), c.done > 0)
+		l.post(l.stopAccepting) // it ends after one round
+		l.run(func(err error) { t.Error(err) })
+		if sleeps.called() != test.rouses || (c.done > 0) == test.rouses {
+			t.Errorf("%+v: the loop that sleeps was roused: %v; the chore done: %v", test, sleeps.called(), c.done > 0)
 		}
 	}
 }

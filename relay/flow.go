@@ -35,6 +35,7 @@ type flow struct {
 	last    time.Time      // when bytes last came
 
 	answered bool // the engine's secret is there
+	bound    int  // what comes back to the loop: its turn to ask, and answers
 
 	at     time.Time // of the next tick
 	timer  int       // place among the timers, from 1 on; 0: none
@@ -199,7 +200,7 @@ func (f *flow) run() {
 		}
 	}
 	if !f.closed && (f.dirs[0].starved() || f.dirs[1].starved()) {
-		f.loop.later(f)
+		f.loop.goOn(f)
 	}
 }
 
@@ -252,8 +253,10 @@ func (f *flow) ask() {
 		return
 	}
 	f.asked = secret
+	f.bound++
 	secret.Then(func() {
 		f.loop.post(func() {
+			f.bound--
 			f.answered = true
 			f.loop.later(f)
 		})
@@ -380,6 +383,9 @@ func (f *flow) inHandshake() bool {
 	}
 	return !f.limit.IsZero() || f.last.Equal(f.info.Start)
 }
+
+// movable reports whether another loop may carry the flow on.
+func (f *flow) movable() bool { return f.bound == 0 && !f.queued && !f.inHandshake() }
 
 // stepped has the loop linger for the next step of a handshake, or of the connecting before it.
 func (f *flow) stepped(now time.Time) {

@@ -4,17 +4,13 @@ package relay
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net/netip"
 	"os"
 	"runtime"
 	"sync/atomic"
 	"time"
 
 	"github.com/sightglass/sightglass/relay/sock"
-	"github.com/sightglass/sightglass/session"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,6 +24,7 @@ type loop struct {
 	counters
 
 	listeners map[int32]listener
+	enlisted  bool // takes connections: the first loop always does, others while they help
 	accepting bool // the listeners are in the epoll
 	stopping  bool // no more connections are taken
 	hurry     bool // and flows have no more time to end
@@ -49,6 +46,7 @@ type loop struct {
 	lingering time.Time // until then the next step of a handshake is waited for awake
 	crowded   time.Time // until then it is not
 
+	workload
 	turned time.Time // when others last had their turn
 
 	spare [len(bufferSizes)][]*buffer
@@ -165,6 +163,12 @@ func (l *loop) follow(g *leg) error {
 	return l.watch(g.fd, legEvents, g.mark)
 }
 
+// forget has the loop not told of a leg any more.
+func (l *loop) forget(g *leg) {
+	l.legs[g.fd] = nil
+	_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, g.fd, nil)
+}
+
 // run carries the flows until the loop was told to stop and the last of them is over. A listener that
 // fails for good is told to failed.
 func (l *loop) run(failed context.CancelCauseFunc) {
@@ -185,9 +189,11 @@ func (l *loop) run(failed context.CancelCauseFunc) {
 		}
 		now := time.Now()
 		l.tick(now)
-		if l.chore.Pressed(now) && !(l.chore.Spare(now) && l.rouse()) {
+		if l.chore.Pressed(now) && !(l.busy && l.chore.Spare(now) && l.rouse()) {
 			l.press(now.Sub(begun))
 		}
+		l.worked += now.Sub(begun)
+		l.weigh(now)
 		l.giveTurn(now)
 	}
 }
@@ -245,8 +251,10 @@ const pressedFor = 500 * time.Microsecond
 // long because others had the processor.
 func (l *loop) press(took time.Duration) {
 	took = min(took, pressedFor)
-	for begun := time.Now(); l.chore.Step() && time.Since(begun) < took; {
+	begun := time.Now()
+	for l.chore.Step() && time.Since(begun) < took {
 	}
+	l.worked += time.Since(begun)
 }
 
 // rouse wakes a loop that sleeps, and so has moments to spare, and reports whether one does that nobody woke before.
@@ -283,6 +291,7 @@ func (l *loop) wait(events []unix.EpollEvent) (int, error) {
 			return 0, nil
 		}
 	}
+	l.retire()
 	l.asleep.Store(true)
 	defer l.asleep.Store(false)
 	if l.called() { // before others could know that it has to be woken
@@ -309,6 +318,7 @@ func (l *loop) pass(now time.Time) bool {
 	case l.owes:
 	case (!lingers || l.chorePutOff(now)) && l.chore.Step():
 		l.owes = true
+		l.worked += time.Since(now)
 		return true
 	case !lingers:
 		return false
@@ -344,7 +354,7 @@ func (l *loop) patience(at time.Time) int {
 	if !l.askAt.IsZero() && (at.IsZero() || l.askAt.Before(at)) {
 		at = l.askAt
 	}
-	if !l.accepting && !l.stopping && (at.IsZero() || l.resumeAt.Before(at)) {
+	if l.enlisted && !l.accepting && (at.IsZero() || l.resumeAt.Before(at)) {
 		at = l.resumeAt
 	}
 	if at.IsZero() {
@@ -374,7 +384,7 @@ func (l *loop) tick(now time.Time) {
 	if !l.askAt.IsZero() && !now.Before(l.askAt) {
 		l.ask()
 	}
-	if !l.accepting && !l.stopping && !now.Before(l.resumeAt) {
+	if l.enlisted && !l.accepting && !now.Before(l.resumeAt) {
 		l.resumeAccepting(now)
 	}
 }
@@ -387,158 +397,17 @@ func (l *loop) askLater(f *flow, now time.Time) {
 		l.askAt = now.Add(l.srv.cfg.askAfter)
 	}
 	l.asking = append(l.asking, f)
+	f.bound++
 }
 
 // ask has the flows ask the private key that were to. The last of them may have waited a little less.
 func (l *loop) ask() {
 	for i, f := range l.asking {
 		l.asking[i] = nil
+		f.bound--
 		f.ask()
 	}
 	l.asking, l.askAt = l.asking[:0], time.Time{}
-}
-
-// listen has the loop accept on the sockets: of the loops that wait, one is woken.
-func (l *loop) listen(sockets []listener) error {
-	l.accepting = true
-	for _, s := range sockets {
-		fd, err := unix.FcntlInt(uintptr(s.fd), unix.F_DUPFD_CLOEXEC, 0)
-		if err != nil {
-			return os.NewSyscallError("fcntl", err)
-		}
-		l.listeners[int32(fd)] = listener{fd, s.addr}
-		if err := l.watch(fd, unix.EPOLLIN|unix.EPOLLEXCLUSIVE, 0); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// stopAccepting is for good: the sockets are closed when the last loop has.
-func (l *loop) stopAccepting() {
-	l.pauseAccepting(time.Time{})
-	l.stopping = true
-	for fd := range l.listeners {
-		_ = unix.Close(int(fd))
-	}
-	clear(l.listeners)
-}
-
-// pauseAccepting takes no connections until a time.
-func (l *loop) pauseAccepting(until time.Time) {
-	if l.accepting {
-		for fd := range l.listeners {
-			_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, int(fd), nil)
-		}
-	}
-	l.accepting, l.resumeAt = false, until
-}
-
-// recheck is how often it is looked whether there is room for new connections again.
-const recheck = time.Millisecond
-
-func (l *loop) resumeAccepting(now time.Time) {
-	if !l.room() {
-		l.resumeAt = now.Add(recheck)
-		return
-	}
-	var errs []error
-	for fd := range l.listeners {
-		errs = append(errs, l.watch(int(fd), unix.EPOLLIN|unix.EPOLLEXCLUSIVE, 0))
-	}
-	l.accepting = true
-	if err := errors.Join(errs...); err != nil {
-		l.acceptFailed(fmt.Errorf("accepting goes on: %w", err))
-	}
-}
-
-func (l *loop) room() bool { return l.srv.cfg.Room == nil || l.srv.cfg.Room() }
-
-// acceptAll takes a connection of each listener that has some. The error is of one that fails for good.
-func (l *loop) acceptAll() error {
-	var failed error
-	for _, fd := range l.knocks {
-		if err := l.accept(l.listeners[fd]); err != nil {
-			failed = errors.Join(failed, err)
-		}
-	}
-	l.knocks = l.knocks[:0]
-	return failed
-}
-
-// accept takes one connection. The listener tells again if there are more, and the other loops meanwhile.
-func (l *loop) accept(ln listener) error {
-	if !l.room() {
-		l.pauseAccepting(time.Now().Add(recheck))
-		return nil
-	}
-	fd, client, err := sock.Accept(ln.fd)
-	switch {
-	case err == nil:
-		l.pause = 0
-		l.take(fd, client)
-		return nil
-	case err == unix.EAGAIN:
-		return nil // another loop has it
-	}
-	err = fmt.Errorf("accepting on %v: %w", ln.addr, os.NewSyscallError("accept4", err))
-	if !passing(err) {
-		return err
-	}
-	l.acceptFailed(err)
-	return nil
-}
-
-// acceptFailed waits a while: out of descriptors or memory, flows that end give some back.
-func (l *loop) acceptFailed(err error) {
-	l.acceptFailures.Add(1)
-	l.srv.cfg.Observer.AcceptFailed(err)
-	l.pause = min(max(2*l.pause, 5*time.Millisecond), time.Second)
-	l.pauseAccepting(time.Now().Add(l.pause))
-}
-
-// take begins a flow for an accepted connection, or refuses the connection with a reset.
-func (l *loop) take(fd int, client netip.AddrPort) {
-	l.accepted.Add(1)
-	target, _ := sock.Local(fd) // an accepted connection has one
-	s := l.srv
-	if s.active.Add(1) > int64(s.cfg.MaxFlows) {
-		s.active.Add(-1)
-		l.overLimit.Add(1)
-		reset(fd)
-		s.cfg.Observer.OverLimit(client, target)
-		return
-	}
-	info := &session.Flow{
-		ID: s.ids.Add(1), Client: client, Server: target, Start: time.Now(), Interface: s.cfg.Interface,
-	}
-	if other := l.lighter(); other != nil {
-		other.load.Add(1)
-		if other.post(func() { other.begin(fd, info) }) {
-			return
-		}
-		other.load.Add(-1)
-	}
-	l.load.Add(1)
-	l.begin(fd, info)
-}
-
-func (l *loop) begin(fd int, info *session.Flow) {
-	f := newFlow(l, fd, info)
-	l.flows[f] = struct{}{}
-	f.open()
-}
-
-// imbalance is how many flows more than another loop one may have.
-const imbalance = 2
-
-// lighter returns a loop, chosen at random, if it has clearly less to do than this one.
-func (l *loop) lighter() *loop {
-	other := l.srv.loops[rand.IntN(len(l.srv.loops))]
-	if l.load.Load() <= other.load.Load()+imbalance {
-		return nil
-	}
-	return other
 }
 
 // shutdown resets what is left, because the server stops.

@@ -32,6 +32,64 @@ func newLoops(t *testing.T, n int, cfg Config) []*loop {
 	return srv.loops
 }
 
+// newEstablished makes a flow of a loop, whose peers are the descriptors returned. They have said something.
+func newEstablished(t *testing.T, l *loop, e *fake) (f *flow, peers [2]int) {
+	t.Helper()
+	f = newFlow(l, -1, &session.Flow{Start: time.Now()})
+	for side := range f.legs {
+		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.legs[side].fd, peers[side] = pair[0], pair[1]
+		t.Cleanup(func() { _ = unix.Close(pair[1]) })
+		t.Cleanup(f.legs[side].close)
+		if err := l.follow(&f.legs[side]); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := unix.Write(pair[1], []byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.engine = guard{engine: e}
+	f.last = f.last.Add(1)
+	f.look(time.Now())
+	l.flows[f] = struct{}{}
+	l.load.Add(1)
+	return f, peers
+}
+
+// knock has a loop listen, and a client connect. It returns what the loop is told of that.
+func knock(t *testing.T, l *loop) (events []unix.EpollEvent) {
+	t.Helper()
+	ln, err := Listen(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := ln.Addr().String()
+	sockets, err := takeOver([]net.Listener{ln})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.listen(sockets); err != nil {
+		t.Fatal(err)
+	}
+	closeAll(sockets)
+	t.Cleanup(l.stopAccepting)
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	for fd := range l.listeners {
+		if n, err := unix.Poll([]unix.PollFd{{Fd: fd, Events: unix.POLLIN}}, 10_000); n != 1 {
+			t.Fatal(n, err)
+		}
+		events = append(events, unix.EpollEvent{Events: unix.EPOLLIN, Fd: fd})
+	}
+	return events
+}
+
 // TestEventOfAnother: what comes late, of a socket that had the descriptor before, is nothing to a leg.
 func TestEventOfAnother(t *testing.T) {
 	l := newLoops(t, 1, Config{})[0]
@@ -76,55 +134,12 @@ func TestRound(t *testing.T) {
 	l := newLoops(t, 1, cfg)[0]
 	var events []unix.EpollEvent
 	established := func(name string, busy bool) {
-		f := newFlow(l, -1, &session.Flow{Start: time.Now()})
-		for side := range f.legs {
-			pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			f.legs[side].fd = pair[0]
-			t.Cleanup(func() { _ = unix.Close(pair[1]) })
-			t.Cleanup(f.legs[side].close)
-			if err := l.follow(&f.legs[side]); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := unix.Write(pair[1], []byte("hello")); err != nil {
-				t.Fatal(err)
-			}
-		}
-		f.engine = guard{engine: &fake{busy: busy, onFeed: func(*fake, handshake.Side, []byte) { order = append(order, name) }}}
-		f.last = f.last.Add(1)
-		f.look(time.Now())
+		f, _ := newEstablished(t, l, &fake{busy: busy, onFeed: func(*fake, handshake.Side, []byte) { order = append(order, name) }})
 		events = append(events, unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(f.legs[client].fd), Pad: f.legs[client].mark})
 	}
 	established("data", false)
 
-	ln, err := Listen(t.Context(), "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := ln.Addr().String()
-	sockets, err := takeOver([]net.Listener{ln})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.listen(sockets); err != nil {
-		t.Fatal(err)
-	}
-	closeAll(sockets)
-	defer l.stopAccepting()
-	c, err := net.Dial("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	for fd := range l.listeners {
-		if n, err := unix.Poll([]unix.PollFd{{Fd: fd, Events: unix.POLLIN}}, 10_000); n != 1 {
-			t.Fatal(n, err)
-		}
-		events = append(events, unix.EpollEvent{Events: unix.EPOLLIN, Fd: fd})
-	}
-
+	events = append(events, knock(t, l)...)
 	established("handshake", true)
 	if err := l.round(events, time.Now()); err != nil {
 		t.Fatal(err)

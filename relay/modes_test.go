@@ -17,6 +17,8 @@ var modes = []mode{
 	{"spliced", Config{alwaysSplice: true}, bypass},
 	{"bypassed later", Config{}, bypassLater},
 	{"spliced later", Config{alwaysSplice: true}, bypassLater},
+	{"shared", Config{alwaysShare: true}, nil},
+	{"shared, and spliced later", Config{alwaysShare: true, alwaysSplice: true}, bypassLater},
 }
 
 type mode struct {

@@ -14,7 +14,7 @@ import (
 	"github.com/sightglass/sightglass/session"
 )
 
-// TestProperty: whatever the chunks and whatever is held, for as long as it is held, exactly the
+// TestProperty: whatever the chunks and whatever is held, for as long as it is held, and whichever loop carries it, exactly the
 // bytes arrive that were sent.
 func TestProperty(t *testing.T) {
 	for seed := range uint64(40) {
@@ -24,7 +24,7 @@ func TestProperty(t *testing.T) {
 
 func testProperty(t *testing.T, seed uint64, size int) {
 	t.Helper()
-	r := newRig(t, Config{MaxHeld: 1 << 30}, func(e *fake) {
+	r := newRig(t, Config{MaxHeld: 1 << 30, alwaysShare: seed%2 == 1}, func(e *fake) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		e.ahead = func(e *fake, side handshake.Side, b []byte) int {
 			if e.held[side] > 0 {

@@ -94,6 +94,7 @@ type Config struct {
 
 	askAfter     time.Duration // how long a handshake's secret is put off
 	alwaysSplice bool          // what is bypassed, even where little comes
+	alwaysShare  bool          // flows go from loop to loop
 }
 
 // Chore is work that nobody waits for, of the moments in which a loop has nothing else to do. Its methods are called by one
@@ -159,7 +160,7 @@ func (c *Config) setDefaults() error {
 	return nil
 }
 
-// Server relays what its listeners accept, on one loop a processor.
+// Server relays what its listeners accept, on one loop or, as far as that is busy, on one a processor.
 type Server struct {
 	cfg    Config
 	ids    atomic.Uint64
