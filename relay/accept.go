@@ -139,14 +139,10 @@ func (l *loop) take(fd int, client netip.AddrPort) {
 	info := &session.Flow{
 		ID: s.ids.Add(1), Client: client, Server: target, Start: time.Now(), Interface: s.cfg.Interface,
 	}
-	if other := l.lighter(); other != nil {
-		other.load.Add(1)
-		if other.post(func() { other.help(fd, info) }) {
-			return
-		}
-		other.load.Add(-1)
-	}
 	l.load.Add(1)
+	if other := l.lighter(); other != nil && l.handOver(other, func() { other.help(fd, info) }) {
+		return
+	}
 	l.begin(fd, info)
 }
 

@@ -68,6 +68,17 @@ func (l *loop) goOn(f *flow) {
 	l.later(f)
 }
 
+// handOver has another loop take a flow of this one's load. It returns false if that has ended, because the server stops.
+func (l *loop) handOver(other *loop, take func()) bool {
+	other.load.Add(1)
+	if !other.post(take) {
+		other.load.Add(-1)
+		return false
+	}
+	l.load.Add(-1)
+	return true
+}
+
 // move gives a flow to another loop. The sockets tell that one anew what there is.
 func (l *loop) move(f *flow, other *loop) {
 	for i := range f.legs {
@@ -75,12 +86,8 @@ func (l *loop) move(f *flow, other *loop) {
 	}
 	l.timers.remove(f)
 	delete(l.flows, f)
-	l.load.Add(-1)
-	other.load.Add(1)
 	f.loop = other
-	if !other.post(func() { other.adopt(f) }) { // the server stops
-		other.load.Add(-1)
-		l.load.Add(1)
+	if !l.handOver(other, func() { other.adopt(f) }) {
 		f.loop = l
 		l.adopt(f)
 	}

@@ -44,7 +44,7 @@ func TestShareNew(t *testing.T) {
 		busy   bool
 		load   int64
 		shares bool
-	}{{true, 2, true}, {true, 1, false}, {false, 2, false}} {
+	}{{true, 1, true}, {true, 0, false}, {false, 1, false}} {
 		begun := 0
 		cfg := Config{Connect: func(netip.AddrPort, netip.AddrPort, ...sock.Option) (int, error) {
 			begun++
