@@ -199,8 +199,8 @@ func (f *flow) run() {
 			again = !f.closed && f.dirs[i].step(now) || again
 		}
 	}
-	if !f.closed && (f.dirs[0].starved() || f.dirs[1].starved()) {
-		f.loop.goOn(f)
+	if !f.closed && !f.loop.share(f) && (f.dirs[0].starved() || f.dirs[1].starved()) {
+		f.loop.later(f)
 	}
 }
 

@@ -318,7 +318,6 @@ func (l *loop) pass(now time.Time) bool {
 	case l.owes:
 	case (!lingers || l.chorePutOff(now)) && l.chore.Step():
 		l.owes = true
-		l.worked += time.Since(now)
 		return true
 	case !lingers:
 		return false

@@ -8,16 +8,16 @@ import (
 )
 
 // One loop carries all, as long as it has time left: each of two would have less to do at a time, be woken more often for it, and
-// wake the peers more often. A loop that works for more than busyPercent of a span shares in the next, with loops that have less to
-// do: new flows, and those that carry more than one turn's worth.
+// wake the peers more often. A loop that works for more than busyPercent of a span shares in the next what it carries, with loops that
+// have less to do.
 const (
-	busyPercent = 80
+	busyPercent = 70
 	busySpan    = 10 * time.Millisecond
 )
 
 // workload is how much of its time a loop works.
 type workload struct {
-	worked time.Duration // in the span that began
+	worked time.Duration // in the span that began, but for the chore in moments to spare
 	since  time.Time
 	busy   bool // in the one before
 }
@@ -25,7 +25,7 @@ type workload struct {
 // weigh begins the next span when it is time.
 func (w *workload) weigh(now time.Time) {
 	if span := now.Sub(w.since); span >= busySpan {
-		w.busy = w.worked > span*busyPercent/100
+		w.busy = w.worked > span/100*busyPercent
 		w.since, w.worked = now, 0
 	}
 }
@@ -59,13 +59,14 @@ func (l *loop) lighter() *loop {
 	return nil
 }
 
-// goOn has a flow carried on that could do so now: by this loop, or by one that has less to do.
-func (l *loop) goOn(f *flow) {
-	if other := l.lighter(); other != nil && f.movable() {
-		l.move(f, other)
-		return
+// share gives a flow that was just carried to a loop that has less to do, if this one is busy. It returns whether it did.
+func (l *loop) share(f *flow) bool {
+	other := l.lighter()
+	if other == nil || !f.movable() {
+		return false
 	}
-	l.later(f)
+	l.move(f, other)
+	return true
 }
 
 // handOver has another loop take a flow of this one's load. It returns false if that has ended, because the server stops.

@@ -36,6 +36,10 @@ func TestWeigh(t *testing.T) {
 			t.Errorf("%d: busy %v, want %v", i, w.busy, test.busy)
 		}
 	}
+	w = workload{worked: most}
+	if w.weigh(now); w.busy {
+		t.Error("busy from the beginning")
+	}
 }
 
 // TestShareNew: a busy loop gives a new flow to one that has less to do, which then takes connections itself, until it sleeps.
@@ -81,8 +85,7 @@ func TestShareNew(t *testing.T) {
 	}
 }
 
-// TestMove: a flow that carries more than one turn's worth goes on at another loop, unless something of it is to come back to this
-// one or it is in a handshake.
+// TestMove: a flow goes on at another loop, unless something of it is to come back to this one or it is in a handshake.
 func TestMove(t *testing.T) {
 	cfg := Config{alwaysShare: true, NewEngine: noEngine}
 	if err := cfg.setDefaults(); err != nil {
@@ -91,24 +94,20 @@ func TestMove(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		set  func(f *flow, e *fake)
-		much bool
 		want bool
 	}{
-		{"much", func(*flow, *fake) {}, true, true},
-		{"little", func(*flow, *fake) {}, false, false},
-		{"its turn to ask is to come", func(f *flow, _ *fake) { f.loop.askLater(f, time.Now()) }, true, false},
-		{"in a handshake", func(f *flow, e *fake) { e.busy = true }, true, false},
-		{"it is queued", func(f *flow, _ *fake) { f.loop.later(f) }, true, false},
+		{"established", func(*flow, *fake) {}, true},
+		{"its turn to ask is to come", func(f *flow, _ *fake) { f.loop.askLater(f, time.Now()) }, false},
+		{"in a handshake", func(f *flow, e *fake) { e.busy = true }, false},
+		{"it is queued", func(f *flow, _ *fake) { f.loop.later(f) }, false},
 	} {
 		loops := newLoops(t, 2, cfg)
 		l, other := loops[0], loops[1]
 		e := &fake{ended: make(chan struct{})}
 		f, peers := newEstablished(t, l, e)
 		l.srv.loops = loops[1:]
-		if test.much {
-			if _, err := unix.Write(peers[client], make([]byte, 2*bufferSizes[0])); err != nil {
-				t.Fatal(err)
-			}
+		if _, err := unix.Write(peers[client], make([]byte, 2*bufferSizes[0])); err != nil {
+			t.Fatal(err)
 		}
 		for i := range f.legs {
 			f.legs[i].readable, f.legs[i].writable = true, true
