@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sightglass/sightglass/relay/sock"
+	"github.com/sightglass/sightglass/rsakex"
 	"github.com/sightglass/sightglass/session"
 	"golang.org/x/sys/unix"
 )
@@ -98,7 +99,11 @@ func TestMove(t *testing.T) {
 	}{
 		{"established", func(*flow, *fake) {}, true},
 		{"its turn to ask is to come", func(f *flow, _ *fake) { f.loop.askLater(f, time.Now()) }, false},
-		{"in a handshake", func(f *flow, e *fake) { e.busy = true }, false},
+		{"an answer is to come", func(f *flow, e *fake) {
+			e.secret, _ = rsakex.NewSecret()
+			f.ask()
+		}, false},
+		{"in a handshake", func(_ *flow, e *fake) { e.busy = true }, false},
 		{"it is queued", func(f *flow, _ *fake) { f.loop.later(f) }, false},
 	} {
 		loops := newLoops(t, 2, cfg)
