@@ -43,6 +43,9 @@ func runInline(ctx context.Context, e *env, s config.Settings, again func() (con
 		return err
 	}
 	ignorePipes()
+	if err := takePriority(&s.Inline); err != nil {
+		return err
+	}
 	_ = hugePages() // it is as right without, and slower
 	p := &proxy{e: e, settings: s, processors: runtime.GOMAXPROCS(0)}
 	defer func() { err = errors.Join(err, p.close()) }()

@@ -47,6 +47,7 @@ type Inline struct {
 	WhenDown   Choice         `toml:"when-down"`
 	Steer      Choice         `toml:"steer"`
 
+	Nice             int      `toml:"nice"`    // of all threads; 0: as it was started
 	Workers          int      `toml:"workers"` // for the private key; 0: one a processor
 	DialTimeout      Duration `toml:"dial-timeout"`
 	HandshakeTimeout Duration `toml:"handshake-timeout"`
@@ -93,6 +94,9 @@ const (
 	SteerEBPF     Choice = "ebpf"
 )
 
+// DefaultNice is the priority of a relay that may take it.
+const DefaultNice = -10
+
 // Default returns the settings of a program that was told nothing.
 func Default() Settings {
 	return Settings{
@@ -101,6 +105,7 @@ func Default() Settings {
 		Inline: Inline{
 			WhenDown:         WhenDownForward,
 			Steer:            SteerAuto,
+			Nice:             DefaultNice,
 			DialTimeout:      Duration(10 * time.Second),
 			HandshakeTimeout: Duration(30 * time.Second),
 			DrainTimeout:     Duration(5 * time.Second),
@@ -193,6 +198,9 @@ func (in *Inline) check() error {
 		if err := checkAddress("to", in.To, false); err != nil {
 			return err
 		}
+	}
+	if in.Nice < -20 || in.Nice > 19 {
+		return fmt.Errorf("nice: %d is not between -20 and 19", in.Nice)
 	}
 	if in.Workers < 0 || in.Workers > 4096 {
 		return fmt.Errorf("workers: %d is not between 0 and 4096", in.Workers)
