@@ -11,7 +11,7 @@ import (
 // wake the peers more often. A loop that works for more than busyPercent of a span shares in the next what it carries, with loops that
 // have less to do.
 const (
-	busyPercent = 70
+	busyPercent = 90
 	busySpan    = 10 * time.Millisecond
 )
 
