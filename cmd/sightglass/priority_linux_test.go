@@ -72,3 +72,9 @@ func TestPriority(t *testing.T) {
 		t.Errorf("when asked for: %v, want %v", err, unix.EACCES)
 	}
 }
+
+// threadNice returns the nice value of a thread.
+func threadNice(id int) (int, error) {
+	raw, err := unix.Getpriority(unix.PRIO_PROCESS, id) // 20 less it (getpriority(2), "C library/kernel differences")
+	return 20 - raw, err
+}
