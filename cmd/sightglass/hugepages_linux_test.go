@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -20,17 +19,7 @@ import (
 // TestHugePages: what is allocated next may be in huge pages. A kernel without them says so. It is looked at in a process of its own,
 // as by other tests this one may have a larger heap, with room elsewhere.
 func TestHugePages(t *testing.T) {
-	const child = "SIGHTGLASS_TEST_HUGE_PAGES"
-	if os.Getenv(child) == "" {
-		exe, err := os.Executable()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd := exec.Command(exe, "-test.run=^TestHugePages$")
-		cmd.Env = append(os.Environ(), child+"=1")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
+	if !alone(t) {
 		return
 	}
 	if err := hugePages(); err != nil {

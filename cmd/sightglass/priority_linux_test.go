@@ -5,7 +5,6 @@ package main
 import (
 	"errors"
 	"os"
-	"os/exec"
 	"runtime"
 	"strconv"
 	"testing"
@@ -18,19 +17,10 @@ import (
 // TestPriority: all threads have it, those that there were and those that come, and who may not raise it goes on without. It is looked at
 // in a process of its own, as without privileges there is no way back.
 func TestPriority(t *testing.T) {
-	const child, nice = "SIGHTGLASS_TEST_PRIORITY", 7
-	if os.Getenv(child) == "" {
-		exe, err := os.Executable()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd := exec.Command(exe, "-test.run=^TestPriority$")
-		cmd.Env = append(os.Environ(), child+"=1")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
+	if !alone(t) {
 		return
 	}
+	const nice = 7
 	runtime.LockOSThread() // the next goroutine has another
 	if err := takePriority(&config.Inline{Nice: nice}); err != nil {
 		t.Fatal(err)

@@ -34,6 +34,7 @@ exclude = ["10.9.0.0/16"]
 listen = "[::]:15443"
 when-down = "drop"
 steer = "ebpf"
+nice = -5
 dial-timeout = "3s"
 max-handshake = "64KiB"
 
@@ -80,6 +81,7 @@ func TestLoad(t *testing.T) {
 		"size":              s.Inline.MaxHandshake == 64<<10 && s.Output.RotateSize == 2<<30,
 		"policy":            policy[session.TLS13] == session.ActionForward,
 		"policy by default": policy[session.CertificateMismatch] == session.ActionAlert,
+		"nice":              s.Inline.Nice == -5,
 		"choices":           s.Inline.Steer == SteerEBPF && s.Inline.WhenDown == WhenDownDrop,
 	} {
 		if !ok {
@@ -117,6 +119,8 @@ func TestRefused(t *testing.T) {
 		{"policy action", "[policy]\ntls13 = \"shout\"\n", `policy for tls13: unknown action "shout"`},
 		{"match", "match = \"subject\"\n", `match: "subject" is not one of leaf, public-key`},
 		{"steer", "[inline]\nsteer = \"magic\"\n", "steer:"},
+		{"less than the least nice", "[inline]\nnice = -21\n", "nice: -21 is not between -20 and 19"},
+		{"nicer than the nicest", "[inline]\nnice = 20\n", "nice: 20 is not between"},
 		{"both forms", "[inline]\ninterfaces = [\"a\"]\nto = \"h:1\"\n", "exclude each other"},
 		{"upstream without port", "[inline]\nto = \"host\"\n", "is not an address"},
 		{"empty key", "[[key]]\npassphrase-file = \"x\"\n", "key 1: neither"},
