@@ -201,7 +201,7 @@ func TestPass(t *testing.T) {
 // TestPassInTurn: after a bit of the chore the loop looks at the sockets, and then gives way before the next.
 func TestPassInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &chore{left: 3}
+		c := &chore{left: 3, due: time.Now()}
 		l := &loop{chore: c}
 		for i, want := range []int{1, 1, 2, 2, 3, 3} {
 			if !l.pass(time.Now()) || c.done != want || l.owes != (i%2 == 0) {
@@ -219,7 +219,7 @@ func TestCrowd(t *testing.T) {
 	for _, takes := range []time.Duration{0, longPass, longPass + 1} {
 		synctest.Test(t, func(t *testing.T) {
 			l := newLoops(t, 1, Config{})[0]
-			l.chore = &chore{left: 2, takes: takes}
+			l.chore = &chore{left: 2, takes: takes, due: time.Now()}
 			l.accepting, l.turned = true, time.Now()
 			l.timers.set(&flow{loop: l}, l.turned.Add(turn)) // or it would sleep for ever
 			if n, err := l.wait(make([]unix.EpollEvent, 1)); n != 0 || err != nil {

@@ -41,6 +41,7 @@ type loop struct {
 	asking []*flow   // they will ask the private key
 	askAt  time.Time // when the first of them does; zero: none
 
+	priority  priority
 	chore     Chore
 	owes      bool      // a bit of it was done, and nobody had his turn since
 	lingering time.Time // until then the next step of a handshake is waited for awake
@@ -174,8 +175,13 @@ func (l *loop) forget(g *leg) {
 func (l *loop) run(failed context.CancelCauseFunc) {
 	l.chore = l.srv.cfg.Chore()
 	defer l.chore.Close() // what it is in the middle of may be waited for by other loops' flows
+	if nice := l.srv.cfg.Nice; nice != 0 {
+		l.priority = priority{raised: nice, usual: l.srv.usual}
+	}
+	defer l.priority.lower()
 	events := make([]unix.EpollEvent, 128)
 	for !l.finished() {
+		l.priority.follow()
 		n, err := l.wait(events)
 		if err != nil {
 			failed(fmt.Errorf("relay: %w", os.NewSyscallError("epoll_wait", err)))
@@ -183,6 +189,7 @@ func (l *loop) run(failed context.CancelCauseFunc) {
 			l.shutdown()
 			return
 		}
+		l.priority.raise()
 		begun := time.Now()
 		if err := l.round(events[:n], begun); err != nil {
 			failed(err)
@@ -292,6 +299,7 @@ func (l *loop) wait(events []unix.EpollEvent) (int, error) {
 		}
 	}
 	l.retire()
+	l.priority.raise() // who wakes it waits for it
 	l.asleep.Store(true)
 	defer l.asleep.Store(false)
 	if l.called() { // before others could know that it has to be woken
@@ -316,7 +324,7 @@ func (l *loop) pass(now time.Time) bool {
 	lingers := now.Before(l.lingering) && !now.Before(l.crowded)
 	switch {
 	case l.owes:
-	case (!lingers || l.chorePutOff(now)) && l.chore.Step():
+	case (!lingers || l.chorePutOff(now)) && l.doChore(now):
 		l.owes = true
 		return true
 	case !lingers:
@@ -325,6 +333,15 @@ func (l *loop) pass(now time.Time) bool {
 	l.owes = false
 	sock.Yield() // the peers may want the processor, and what they do with it is waited for
 	return true
+}
+
+// doChore does a bit of the chore, if there is something to do, as one among others that want the processor.
+func (l *loop) doChore(now time.Time) bool {
+	if due := l.chore.Due(); due.IsZero() || now.Before(due) {
+		return false
+	}
+	l.priority.lower()
+	return l.chore.Step()
 }
 
 // chorePutOff reports whether the chore was put off for long.

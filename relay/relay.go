@@ -73,6 +73,9 @@ type Config struct {
 	Room func() bool
 	// Chore, if set, makes a loop's chore. Every loop calls it once, on its own goroutine. What is to be done may be shared.
 	Chore func() Chore
+	// Nice, if not zero, is the nice value (setpriority(2)) of a loop's thread, and of no other, while it carries bytes, if it may have
+	// that.
+	Nice int
 	// Interface names the way in, for the flows' own record; may be empty.
 	Interface string
 	Observer  Observer // nil: nobody is told
@@ -166,6 +169,7 @@ type Server struct {
 	ids    atomic.Uint64
 	active atomic.Int64
 	loops  []*loop
+	usual  int // nice value, as the program was started
 
 	lookups sync.WaitGroup
 
@@ -181,6 +185,10 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg}
 	s.hard, s.cancelHard = context.WithCancel(context.Background())
+	var err error
+	if s.usual, err = sock.Nice(sock.Thread()); err != nil {
+		return nil, fmt.Errorf("relay: %w", os.NewSyscallError("getpriority", err))
+	}
 	for range runtime.GOMAXPROCS(0) {
 		l, err := newLoop(s)
 		if err != nil {

@@ -29,6 +29,7 @@ func giveWay() (pressed func(bool)) {
 	set := func(policy uint32, nice int32, slice time.Duration) error {
 		return unix.SchedSetAttr(thread, &unix.SchedAttr{
 			Size: unix.SizeofSchedAttr, Policy: policy, Nice: nice, Runtime: uint64(slice),
+			Flags: unix.SCHED_FLAG_RESET_ON_FORK, // a loop's thread has it, and it takes a privilege to be without again
 		}, 0)
 	}
 	standBack := func() error { return set(unix.SCHED_NORMAL, workerNice, 0) }

@@ -26,6 +26,7 @@ type proxy struct {
 	way         way
 	idle        rsakex.Idle // the loops' moments to spare are the private key's
 	processors  int         // that Go might use when the program began
+	nice        int         // of the loops' threads, see takePriority
 }
 
 // workers is how many operations of the private key are done at once.
@@ -43,11 +44,12 @@ func runInline(ctx context.Context, e *env, s config.Settings, again func() (con
 		return err
 	}
 	ignorePipes()
-	if err := takePriority(&s.Inline); err != nil {
+	nice, err := takePriority(&s.Inline)
+	if err != nil {
 		return err
 	}
 	_ = hugePages() // it is as right without, and slower
-	p := &proxy{e: e, settings: s, processors: runtime.GOMAXPROCS(0)}
+	p := &proxy{e: e, settings: s, nice: nice, processors: runtime.GOMAXPROCS(0)}
 	defer func() { err = errors.Join(err, p.close()) }()
 	if err := p.open(ctx); err != nil {
 		return err
@@ -105,6 +107,7 @@ func (p *proxy) relayConfig() relay.Config {
 		Interface:        p.way.name,
 		Observer:         &observer{e: p.e},
 		Chore:            func() relay.Chore { return p.idle.Stepper() },
+		Nice:             p.nice,
 		DialTimeout:      time.Duration(in.DialTimeout),
 		HandshakeTimeout: time.Duration(in.HandshakeTimeout),
 		IdleTimeout:      time.Duration(in.IdleTimeout),

@@ -6,23 +6,49 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/sightglass/sightglass/internal/config"
+	"github.com/sightglass/sightglass/relay/sock"
 )
 
-// takePriority gives all threads the nice value of the settings: a relay is woken for a few microseconds at a time, and everybody
-// whose connections it carries waits for it behind who else wants the processor. By default it goes on without, if it may not.
-func takePriority(in *config.Inline) error {
+// takePriority returns the nice value that the settings have for the threads that carry bytes; zero: what the others have. A relay is
+// woken for a few microseconds at a time, and everybody whose connections it carries waits for it behind who else wants the processor.
+// What else the program does can wait. A program that shall stand back does so with all of its threads.
+// By default it goes on without, if it may not, or was started with more.
+func takePriority(in *config.Inline) (loops int, err error) {
 	if in.Nice == 0 {
-		return nil // as it was started: by nice(1), or Nice= of systemd
+		return 0, nil // as it was started: by nice(1), or Nice= of systemd
 	}
-	if err := setNice(in.Nice); err != nil && in.Nice != config.DefaultNice {
-		return err
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	thread := sock.Thread()
+	now, err := unix.SchedGetAttr(thread, 0)
+	if err != nil {
+		return 0, fmt.Errorf("looking for the nice value: %w", err)
 	}
-	return nil
+	usual := int(now.Nice)
+	switch {
+	case now.Policy != unix.SCHED_NORMAL:
+		return 0, nil // as it was started: by chrt(1), or CPUSchedulingPolicy= of systemd
+	case in.Nice == config.DefaultNice && usual <= in.Nice:
+		return 0, nil
+	case usual <= in.Nice:
+		return 0, setNice(in.Nice)
+	}
+	if err = sock.SetNice(thread, in.Nice); err == nil {
+		err = sock.SetNice(thread, usual)
+	}
+	switch {
+	case err == nil:
+		return in.Nice, nil
+	case in.Nice == config.DefaultNice:
+		return 0, nil
+	}
+	return 0, fmt.Errorf("setting nice %d: %w", in.Nice, err)
 }
 
 // setNice gives all threads of the process, and those to come, a nice value. The kernel has one for each thread (setpriority(2)).

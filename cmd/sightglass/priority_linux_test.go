@@ -12,18 +12,20 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sightglass/sightglass/internal/config"
+	"github.com/sightglass/sightglass/relay/sock"
 )
 
-// TestPriority: all threads have it, those that there were and those that come, and who may not raise it goes on without. It is looked at
-// in a process of its own, as without privileges there is no way back.
+// TestPriority: all threads stand back, those that there were and those that come; to be raised is for the loops', later; and who may not
+// goes on without. It is looked at in a process of its own, as without privileges there is no way back.
 func TestPriority(t *testing.T) {
 	if !alone(t) {
 		return
 	}
 	const nice = 7
+	root := os.Geteuid() == 0
 	runtime.LockOSThread() // the next goroutine has another
-	if err := takePriority(&config.Inline{Nice: nice}); err != nil {
-		t.Fatal(err)
+	if loops, err := takePriority(&config.Inline{Nice: nice}); err != nil || loops != 0 {
+		t.Fatalf("%d, %v, want 0", loops, err)
 	}
 	came := make(chan int)
 	go func() {
@@ -31,7 +33,7 @@ func TestPriority(t *testing.T) {
 		came <- unix.Gettid()
 		select {}
 	}()
-	if has, err := threadNice(<-came); err != nil || has != nice {
+	if has, err := sock.Nice(<-came); err != nil || has != nice {
 		t.Errorf("a thread that came has nice %d, %v, want %d", has, err, nice)
 	}
 	threads, err := os.ReadDir("/proc/self/task")
@@ -43,9 +45,16 @@ func TestPriority(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if has, err := threadNice(id); err != nil || has != nice {
+		if has, err := sock.Nice(id); err != nil || has != nice {
 			t.Errorf("thread %d has nice %d, %v, want %d", id, has, err, nice)
 		}
+	}
+
+	if loops, err := takePriority(&config.Inline{Nice: nice - 1}); root && (err != nil || loops != nice-1) {
+		t.Errorf("%d, %v, want %d", loops, err, nice-1)
+	}
+	if has, err := sock.Nice(sock.Thread()); err != nil || has != nice {
+		t.Errorf("this thread has nice %d then, %v, want %d still", has, err, nice)
 	}
 
 	if err := unix.Setrlimit(unix.RLIMIT_NICE, &unix.Rlimit{}); err != nil {
@@ -55,16 +64,10 @@ func TestPriority(t *testing.T) {
 	if err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0]); err != nil {
 		t.Fatal(err)
 	}
-	if err := takePriority(&config.Inline{Nice: config.DefaultNice}); err != nil {
-		t.Errorf("by default: %v, want nothing", err)
+	if loops, err := takePriority(&config.Inline{Nice: config.DefaultNice}); err != nil || loops != 0 {
+		t.Errorf("by default: %d, %v, want nothing", loops, err)
 	}
-	if err := takePriority(&config.Inline{Nice: config.DefaultNice - 1}); !errors.Is(err, unix.EACCES) {
-		t.Errorf("when asked for: %v, want %v", err, unix.EACCES)
+	if _, err := takePriority(&config.Inline{Nice: config.DefaultNice - 1}); !errors.Is(err, unix.EPERM) {
+		t.Errorf("when asked for: %v, want %v", err, unix.EPERM)
 	}
-}
-
-// threadNice returns the nice value of a thread.
-func threadNice(id int) (int, error) {
-	raw, err := unix.Getpriority(unix.PRIO_PROCESS, id) // 20 less it (getpriority(2), "C library/kernel differences")
-	return 20 - raw, err
 }

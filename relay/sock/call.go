@@ -117,6 +117,28 @@ func Events(epoll int, events []unix.EpollEvent) (int, error) {
 // Yield is sched_yield(2).
 func Yield() { _, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 
+// Thread is gettid(2).
+func Thread() int {
+	id, _, _ := unix.RawSyscall(unix.SYS_GETTID, 0, 0, 0)
+	return int(id)
+}
+
+// Nice is getpriority(2) of a thread.
+func Nice(thread int) (int, error) {
+	raw, _, errno := unix.RawSyscall(unix.SYS_GETPRIORITY, unix.PRIO_PROCESS, uintptr(thread), 0)
+	return 20 - int(raw), errnoErr(errno) // "C library/kernel differences"
+}
+
+// SetNice is sched_setattr(2) of a thread, with SCHED_OTHER. Threads that it makes do not have its nice value if that is less than zero, but
+// zero (SCHED_FLAG_RESET_ON_FORK): Go's scheduler makes them on any.
+func SetNice(thread, nice int) error {
+	attr := unix.SchedAttr{
+		Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL, Flags: unix.SCHED_FLAG_RESET_ON_FORK, Nice: int32(nice),
+	}
+	_, _, errno := unix.RawSyscall(unix.SYS_SCHED_SETATTR, uintptr(thread), uintptr(unsafe.Pointer(&attr)), 0)
+	return errnoErr(errno)
+}
+
 // Set sets the option.
 func (o Option) Set(fd int) error {
 	value := int32(o.Value)
