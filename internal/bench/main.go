@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -21,6 +22,9 @@ func main() {
 		os.Exit(1)
 	}
 }
+
+// peerCollection is the peers' percentage of garbage: their collections shall not be what a quantile of latencies tells of.
+const peerCollection = 1000
 
 // errMissed says that all was measured and a target was missed.
 var errMissed = errors.New("a target was missed")
@@ -37,6 +41,9 @@ func run() error {
 	flag.IntVar(&b.runs, "runs", 5, "runs of each measurement")
 	flag.StringVar(&b.profiles, "profiles", "", "write profiles of the program's processor time into this folder")
 	flag.Parse()
+	if *peer != "" {
+		debug.SetGCPercent(peerCollection)
+	}
 	switch *peer {
 	case "client":
 		all, err := parseAddresses(*addresses)

@@ -15,8 +15,36 @@ import (
 // acceptor is what a server's connections have in common.
 type acceptor struct {
 	own      *identity
-	mutual   bool     // ask for the client's certificate
-	sessions sync.Map // session ID to master secret
+	mutual   bool // ask for the client's certificate
+	sessions sessions
+}
+
+// sessions are those that may be resumed: the last, for a server that kept all would have more to look through with each collection
+// of garbage.
+type sessions struct {
+	mu      sync.Mutex
+	masters map[string][]byte // by session ID
+	last    [1024]string      // the next to be forgotten is at
+	at      int
+}
+
+func (s *sessions) add(id string, master []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.masters == nil {
+		s.masters = make(map[string][]byte)
+	}
+	delete(s.masters, s.last[s.at])
+	s.masters[id] = master
+	s.last[s.at] = id
+	s.at = (s.at + 1) % len(s.last)
+}
+
+func (s *sessions) find(id string) (master []byte, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	master, ok = s.masters[id]
+	return master, ok
 }
 
 // server makes a handshake as the server.
@@ -41,8 +69,8 @@ func (t *tlsConn) server(a *acceptor) error {
 		return err
 	}
 	t.hs.Write(m.Raw)
-	if master, ok := a.sessions.Load(string(hello.SessionID)); ok && len(hello.SessionID) == sessionID {
-		t.id, t.master, t.resumed = hello.SessionID, master.([]byte), true
+	if master, ok := a.sessions.find(string(hello.SessionID)); ok {
+		t.id, t.master, t.resumed = hello.SessionID, master, true
 		return t.resume(hello)
 	}
 	return t.full(a, hello)
@@ -103,7 +131,7 @@ func (t *tlsConn) full(a *acceptor, hello *handshake.ClientHello) error {
 	if err := t.awaitFinished(o); err != nil {
 		return err
 	}
-	a.sessions.Store(string(t.id), t.master)
+	a.sessions.add(string(t.id), t.master)
 	return t.finish(s)
 }
 
