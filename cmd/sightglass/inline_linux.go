@@ -48,7 +48,7 @@ func runInline(ctx context.Context, e *env, s config.Settings, again func() (con
 	if err != nil {
 		return err
 	}
-	_ = hugePages() // it is as right without, and slower
+	_ = prepareHeap() // it is as right without, and slower
 	p := &proxy{e: e, settings: s, nice: nice, processors: runtime.GOMAXPROCS(0)}
 	defer func() { err = errors.Join(err, p.close()) }()
 	if err := p.open(ctx); err != nil {

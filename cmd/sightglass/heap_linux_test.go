@@ -16,22 +16,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestHugePages: what is allocated next may be in huge pages. A kernel without them says so. It is looked at in a process of its own,
-// as by other tests this one may have a larger heap, with room elsewhere.
-func TestHugePages(t *testing.T) {
+// TestPrepareHeap: what is allocated next is there already, and may be in huge pages. A kernel without them says so. It is looked at in a
+// process of its own, as by other tests this one may have a larger heap, with room elsewhere.
+func TestPrepareHeap(t *testing.T) {
 	if !alone(t) {
 		return
 	}
-	if err := hugePages(); err != nil {
+	if err := prepareHeap(); err != nil {
 		if _, missing := os.Stat("/sys/kernel/mm/transparent_hugepage"); errors.Is(missing, fs.ErrNotExist) && errors.Is(err, unix.EINVAL) {
 			return
 		}
 		t.Fatal(err)
 	}
-	next := make([]byte, 1<<20) // of its own pages: a span of small ones may have come while hugePages had the space
+	next := make([]byte, 1<<20) // of its own pages: a span of small ones may have come while prepareHeap had the space
 	flags, err := pageFlags(uintptr(unsafe.Pointer(unsafe.SliceData(next))))
 	if err != nil || !slices.Contains(flags, "hg") {
 		t.Errorf("flags %v, %v, want hg", flags, err)
+	}
+	resident := make([]byte, (len(next)+os.Getpagesize()-1)/os.Getpagesize()) // a byte a page: mincore(2)
+	_, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(unsafe.SliceData(next))), uintptr(len(next)),
+		uintptr(unsafe.Pointer(unsafe.SliceData(resident))))
+	if errno != 0 || slices.Contains(resident, 0) {
+		t.Errorf("pages that are there: %v, %v, want all", resident, errno)
 	}
 }
 
