@@ -90,7 +90,7 @@ func (b *settingFlags) addInlineBounds() {
 		b.number("max-flows", "more are reset as they come", func(s *config.Settings) *int { return &s.Inline.MaxFlows })
 		measured(b, "max-handshake", "SIZE", "the messages of one handshake",
 			func(s *config.Settings) *config.Size { return &s.Inline.MaxHandshake })
-		b.number("nice", "priority of the program, where it may have that; 0: as started", func(s *config.Settings) *int { return &s.Inline.Nice })
+		b.number("nice", "priority of what carries connections, where it may have that; 0: as started", func(s *config.Settings) *int { return &s.Inline.Nice })
 		b.number("workers", "processors for the private key; by default all", func(s *config.Settings) *int { return &s.Inline.Workers })
 	})
 }

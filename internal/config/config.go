@@ -47,7 +47,7 @@ type Inline struct {
 	WhenDown   Choice         `toml:"when-down"`
 	Steer      Choice         `toml:"steer"`
 
-	Nice             int      `toml:"nice"`    // of all threads; 0: as it was started
+	Nice             int      `toml:"nice"`    // of the loops' threads, of all if they stand back; 0: as it was started
 	Workers          int      `toml:"workers"` // for the private key; 0: one a processor
 	DialTimeout      Duration `toml:"dial-timeout"`
 	HandshakeTimeout Duration `toml:"handshake-timeout"`
