@@ -27,8 +27,10 @@ func takePriority(in *config.Inline) (loops int, err error) {
 	defer runtime.UnlockOSThread()
 	thread := sock.Thread()
 	now, err := unix.SchedGetAttr(thread, 0)
-	if err != nil {
+	if err != nil && in.Nice != config.DefaultNice {
 		return 0, fmt.Errorf("looking for the nice value: %w", err)
+	} else if err != nil {
+		return 0, nil
 	}
 	usual := int(now.Nice)
 	switch {
