@@ -212,6 +212,9 @@ func (c *child) watchPeak(stop <-chan struct{}) <-chan int64 {
 		defer tick.Stop()
 		defer func() { result <- peak }()
 		for {
+			if n, err := c.status("VmHWM:"); err == nil {
+				peak = max(peak, n)
+			}
 			select {
 			case <-c.proc.Done():
 				return
@@ -219,9 +222,6 @@ func (c *child) watchPeak(stop <-chan struct{}) <-chan int64 {
 				c.proc.Kill()
 				return
 			case <-tick.C:
-				if n, err := c.status("VmHWM:"); err == nil {
-					peak = max(peak, n)
-				}
 			}
 		}
 	}()
