@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os"
 	"runtime"
-	"strconv"
 	"testing"
 
 	"github.com/sightglass/sightglass/relay/sock"
@@ -95,16 +94,12 @@ func TestNoPriority(t *testing.T) {
 func TestPriorityOfLoops(t *testing.T) {
 	_, raised := raisable(t)
 	has := func() (n int) {
-		threads, err := os.ReadDir("/proc/self/task")
+		threads, err := sock.Threads()
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, thread := range threads {
-			id, err := strconv.Atoi(thread.Name())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if nice, err := sock.Nice(id); err == nil && nice == raised {
+			if nice, err := sock.Nice(thread); err == nil && nice == raised {
 				n++
 			}
 		}

@@ -5,6 +5,7 @@ package sock
 import (
 	"net/netip"
 	"os"
+	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -121,6 +122,21 @@ func Yield() { _, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 func Thread() int {
 	id, _, _ := unix.RawSyscall(unix.SYS_GETTID, 0, 0, 0)
 	return int(id)
+}
+
+// Threads returns the process's threads (proc_pid_task(5)).
+func Threads() ([]int, error) {
+	names, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return nil, err
+	}
+	all := make([]int, len(names))
+	for i, name := range names {
+		if all[i], err = strconv.Atoi(name.Name()); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }
 
 // Nice is getpriority(2) of a thread.
