@@ -13,27 +13,25 @@ import (
 )
 
 const (
-	// hugeHeap is how much of the heap may be in huge pages. The runtime allocates at the lowest addresses that are free, so
-	// this is what is used most. It is also the most that the program may keep, and have given back to the system otherwise.
-	hugeHeap = 64 << 20
+	// readyHeap is how much of the heap there is from the beginning, in huge pages where the system has them. The runtime allocates
+	// at the lowest addresses that are free, so this is what is used most.
+	readyHeap = 64 << 20
 	// heapArena is what the runtime's heap consists of, in size and alignment (runtime/malloc.go).
 	heapArena = 64 << 20
-	// readyHeap is how much of it there is from the beginning: what some hundred connections at a time use, with garbage.
-	readyHeap = 16 << 20
 	hugePage  = 2 << 20
 )
 
-// prepareHeap asks for huge pages under the first hugeHeap bytes of the heap (transparent_hugepage is madvise by default, and the
+// prepareHeap asks for huge pages under the first readyHeap bytes of the heap (transparent_hugepage is madvise by default, and the
 // runtime asks for none). A relay is in the kernel every few microseconds, and where that empties the TLB, as with page
 // tables that are isolated (PTI) and no PCID, the program looks up the pages of its heap again each time.
 //
 // To be given a huge page takes milliseconds, on a virtual machine above all, and connections would wait for that: what a relay
 // uses soon there is before any comes.
 func prepareHeap() error {
-	b := make([]byte, hugeHeap) // not touched, either
+	b := make([]byte, readyHeap) // not touched, either
 	space := uintptr(unsafe.Pointer(unsafe.SliceData(b)))
 	arena := space &^ (heapArena - 1)
-	err := advise(arena, space+hugeHeap, unix.MADV_HUGEPAGE) // with what was allocated before
+	err := advise(arena, space+readyHeap, unix.MADV_HUGEPAGE) // with what was allocated before
 	runtime.KeepAlive(b)
 	debug.FreeOSMemory() // the space, to the runtime
 	if err != nil {

@@ -49,6 +49,7 @@ func runInline(ctx context.Context, e *env, s config.Settings, again func() (con
 		return err
 	}
 	_ = prepareHeap() // it is as right without, and slower
+	collectLess()
 	p := &proxy{e: e, settings: s, nice: nice, processors: runtime.GOMAXPROCS(0)}
 	defer func() { err = errors.Join(err, p.close()) }()
 	if err := p.open(ctx); err != nil {
