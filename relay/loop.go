@@ -313,7 +313,7 @@ func (l *loop) wait(events []unix.EpollEvent) (int, error) {
 // off. If that took longPass once, somebody else had the processor, and the loop does not linger for a while.
 const (
 	lingerFor  = 300 * time.Microsecond
-	putOff     = 4 * time.Millisecond
+	putOff     = 20 * time.Millisecond
 	longPass   = 500 * time.Microsecond
 	crowdedFor = 10 * time.Millisecond
 )

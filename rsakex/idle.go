@@ -38,8 +38,12 @@ var epoch = time.Now()
 
 func sinceEpoch(t time.Time) int64 { return int64(t.Sub(epoch)) }
 
-// overdueAfter is how long an operation may wait for moments to spare. Meanwhile no more is lost than that its flow is read late.
-const overdueAfter = 10 * time.Millisecond
+// So long an operation may wait for moments to spare, and so many requests. Meanwhile no more is lost than that their flows are read
+// late: where all want the processors at once for some tens of milliseconds, the private key is what can wait.
+const (
+	overdueAfter = 100 * time.Millisecond
+	piledUpAt    = 256
+)
 
 // put queues a job of a pool that is not closed.
 func (i *Idle) put(p *Pool, j job) error {
@@ -199,7 +203,7 @@ func (s *Stepper) Pressed(now time.Time) bool {
 		return true
 	}
 	oldest := s.idle.oldest.Load()
-	return s.idle.waiting.Load() >= pressedAt || oldest != 0 && sinceEpoch(now)-oldest > int64(overdueAfter)
+	return s.idle.waiting.Load() >= piledUpAt || oldest != 0 && sinceEpoch(now)-oldest > int64(overdueAfter)
 }
 
 // Spare reports whether another stepper could begin an operation.

@@ -297,7 +297,7 @@ func TestIdlePressed(t *testing.T) {
 		for s.Step() {
 		}
 		expect("done", false)
-		for range pressedAt - 1 {
+		for range piledUpAt - 1 {
 			_, _ = r.ask(t, 0, 0)
 		}
 		expect("nearly as many", false)

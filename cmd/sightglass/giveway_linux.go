@@ -50,7 +50,10 @@ func giveWay() (pressed func(bool)) {
 	return pressed
 }
 
+// keyQueue is how many requests of the private key may wait.
+const keyQueue = 2 * rsakex.DefaultQueue
+
 // maxBehind is how many private operations may wait before new connections have to: clients do not wait for
 // the key, and none of their connections shall be left unread because others came too fast. The rest of the
 // queue is for the handshakes that are on their way.
-const maxBehind = rsakex.DefaultQueue / 8
+const maxBehind = keyQueue / 4

@@ -123,7 +123,7 @@ func (p *proxy) newGeneration() error {
 	if err != nil {
 		return err
 	}
-	pool := rsakex.NewPool(p.engine.ring, p.workers(), 0, rsakex.Manners{Prepare: giveWay, Idle: &p.idle})
+	pool := rsakex.NewPool(p.engine.ring, p.workers(), keyQueue, rsakex.Manners{Prepare: giveWay, Idle: &p.idle})
 	cfg := p.engine.config(&p.settings, pool, p.live.handler())
 	cfg.Inline, cfg.Policy = true, policy
 	p.generations.replace(cfg, pool)
