@@ -33,15 +33,10 @@ func collectLess() {
 	})
 }
 
-// eachCollection calls do now and after each collection, on the runtime's goroutine for finalizers.
+// eachCollection calls do now and after each collection, on a goroutine of the runtime's.
 func eachCollection(do func()) {
-	type sentinel [64]byte // none of the tiny objects, which others may keep (runtime.SetFinalizer)
-	var found func(*sentinel)
-	found = func(s *sentinel) {
-		do()
-		runtime.SetFinalizer(s, found)
-	}
-	found(new(sentinel))
+	do()
+	runtime.AddCleanup(new([64]byte), eachCollection, do)
 }
 
 // collectPercent returns the GOGC with which the next collection is at collectAt, and no less than the usual one. It is of what is

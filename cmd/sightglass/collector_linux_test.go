@@ -32,7 +32,7 @@ func TestCollectLess(t *testing.T) {
 		t.Errorf("%d collections for 2.5 times what is ready, want about 2", n)
 	}
 	inUse := make([]byte, 2*collectAt)
-	for range 100 { // the finalizer runs some time after a collection
+	for range 100 { // the cleanup runs some time after a collection
 		runtime.GC()
 		if percent() == usualPercent {
 			break
