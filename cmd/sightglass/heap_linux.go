@@ -3,8 +3,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"unsafe"
@@ -41,17 +41,25 @@ func prepareHeap() error {
 		return fmt.Errorf("asking for memory: %w", err)
 	}
 	// What is before it, as far as it is the heap's: the runtime begins at random in its arena.
-	for at := space; at > arena && advise(at-hugePage, at, unix.MADV_POPULATE_WRITE) == nil; {
-		at -= hugePage
+	at := space
+	for step := uintptr(hugePage); step >= uintptr(os.Getpagesize()); step /= 2 {
+		for at >= arena+step && madvise(at-step, at, unix.MADV_POPULATE_WRITE) == 0 {
+			at -= step
+		}
 	}
 	return nil
 }
 
-// advise is madvise(2) of the runtime's own memory. What is not mapped is left out.
+// advise is madvise of what may be mapped in part. What is not is left out.
 func advise(begin, end uintptr, advice int) error {
-	_, _, errno := unix.Syscall(unix.SYS_MADVISE, begin, end-begin, uintptr(advice))
-	if errno != 0 && !errors.Is(errno, unix.ENOMEM) {
+	if errno := madvise(begin, end, advice); errno != 0 && errno != unix.ENOMEM {
 		return errno
 	}
 	return nil
+}
+
+// madvise is madvise(2) of the runtime's own memory.
+func madvise(begin, end uintptr, advice int) unix.Errno {
+	_, _, errno := unix.Syscall(unix.SYS_MADVISE, begin, end-begin, uintptr(advice))
+	return errno
 }
