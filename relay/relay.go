@@ -178,6 +178,9 @@ type Server struct {
 	cancelHard context.CancelFunc
 }
 
+// mostReady is for how many sockets there is room before any comes, two a flow: 8 MB of the kernel's.
+const mostReady = 1 << 20
+
 // New returns a server that relays as cfg says.
 func New(cfg Config) (*Server, error) {
 	if err := cfg.setDefaults(); err != nil {
@@ -197,6 +200,7 @@ func New(cfg Config) (*Server, error) {
 		}
 		s.loops = append(s.loops, l)
 	}
+	_ = sock.MakeRoom(min(2*s.cfg.MaxFlows, mostReady)) // it is as right without, and slower
 	return s, nil
 }
 
