@@ -128,7 +128,7 @@ func (d *direction) relay(buf *buffer, n int, now time.Time) {
 	}
 	if !f.closed {
 		d.stalled = f.full(now)
-		f.await(now, d.stalled)
+		f.await(now, false)
 	}
 }
 

@@ -230,17 +230,25 @@ func (f *flow) full(now time.Time) bool { return f.engine.backlog(now) > f.cfg()
 
 // await has resume called when the secret that the engine waits for is ready. Unless it is due, it is
 // asked for a little later: until then the private key would only compete for the processor with what the
-// peers wait for, the end of their handshake.
+// peers wait for, the end of their handshake. Where they wait for the secret, too, it comes soon.
 func (f *flow) await(now time.Time, due bool) {
 	secret := f.engine.waiting(now)
 	switch {
 	case secret == nil:
+	case f.peersWait(now):
+		f.ask()
+		secret.Hasten()
 	case secret != f.awaited && !due:
 		f.loop.askLater(f, now)
 	case due:
 		f.ask()
 	}
 	f.awaited = secret
+}
+
+// peersWait reports whether no more is relayed until the engine has read what it has.
+func (f *flow) peersWait(now time.Time) bool {
+	return f.full(now) || len(f.dirs[0].held)+len(f.dirs[1].held) > 0
 }
 
 // ask asks for the secret that the engine waits for.

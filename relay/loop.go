@@ -344,10 +344,10 @@ func (l *loop) doChore(now time.Time) bool {
 	return l.chore.Step()
 }
 
-// chorePutOff reports whether the chore was put off for long.
+// chorePutOff reports whether the chore was put off for long, or somebody waits for it.
 func (l *loop) chorePutOff(now time.Time) bool {
 	due := l.chore.Due()
-	return !due.IsZero() && now.Sub(due) > putOff
+	return !due.IsZero() && (now.Sub(due) > putOff || l.chore.Pressed(now))
 }
 
 // finished reports whether nothing is left to do, and nothing can come any more.

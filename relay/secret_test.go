@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sightglass/sightglass/handshake"
+	"github.com/sightglass/sightglass/internal/forge"
 	"github.com/sightglass/sightglass/rsakex"
 	"github.com/sightglass/sightglass/session"
 )
@@ -83,6 +84,73 @@ func TestSecretIsAskedForLater(t *testing.T) {
 				t.Error("not asked")
 			}
 			_, _ = c.Close(), s.Close()
+		})
+	}
+}
+
+// TestSecretIsHastened: where the peers wait for the secret, it comes before those that nobody waits for.
+func TestSecretIsHastened(t *testing.T) {
+	key, cert := forge.Certificate("server", 2048)
+	ring := new(rsakex.Ring)
+	if err := ring.Add("test", cert, key); err != nil {
+		t.Fatal(err)
+	}
+	if !ring.Interruptible() {
+		t.Skip("processor: no fast private operation")
+	}
+	for name, test := range map[string]struct {
+		backlog int
+		holds   bool
+		want    bool
+	}{
+		"nobody waits":        {},
+		"as much as may":      {backlog: 1000},
+		"too much is queued":  {backlog: 1001, want: true},
+		"what comes is held":  {holds: true, want: true},
+		"held, and much came": {1001, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			idle := new(rsakex.Idle)
+			pool := rsakex.NewPool(ring, 1, 0, rsakex.Manners{Idle: idle})
+			defer pool.Close()
+			r := newRig(t, Config{MaxBacklog: 1000}, func(e *fake) {
+				e.verdict = session.Relay
+				e.ahead = func(e *fake, _ handshake.Side, b []byte) int {
+					if test.holds && e.secret != nil {
+						return 0
+					}
+					return len(b)
+				}
+				e.onFeed = func(e *fake, side handshake.Side, b []byte) {
+					if e.secret == nil {
+						e.secret = pool.MasterSecret(rsakex.Request{Key: ring.Keys()[0]})
+					}
+					e.backlog = test.backlog
+					if test.holds && string(b) == "more" {
+						e.held[side] = len(b)
+					}
+				}
+			})
+			c, s := r.pair()
+			send(t, c, "key exchange")
+			expect(t, s, "key exchange")
+			if test.backlog <= 1000 { // or it is not read any more
+				send(t, c, "more")
+				if !test.holds {
+					expect(t, s, "more")
+				}
+			}
+			if !eventually(func() bool { return pool.Waiting() == 1 }) {
+				t.Fatal("not asked")
+			}
+			watch := idle.Stepper()
+			defer watch.Close()
+			hastened := func() bool { return watch.Pressed(time.Now()) }
+			if test.want != (hastened() || test.want && eventually(hastened)) {
+				t.Errorf("hastened: %v, want %v", !test.want, test.want)
+			}
+			rst(t, c)
+			_ = s.Close()
 		})
 	}
 }

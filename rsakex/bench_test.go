@@ -22,7 +22,7 @@ func BenchmarkPool(b *testing.B) {
 			for b.Loop() {
 				for i := range at {
 					_, settle := NewSecret()
-					jobs[i] = job{q, settle}
+					jobs[i] = job{request: q, settle: settle}
 				}
 				p.open(batch, jobs[:at], nil)
 			}

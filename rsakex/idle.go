@@ -19,16 +19,19 @@ type Idle struct {
 	// For who only looks, in nanoseconds since epoch; zero: nothing waits.
 	waiting atomic.Int32 // len(jobs)
 	oldest  atomic.Int64 // when the first of them came
+	hasty   atomic.Bool  // that was hastened
 	due     atomic.Int64 // when it may be taken; never: when an operation that is at hand is done
 
-	mu   sync.Mutex
-	jobs []idleJob // the oldest first; each pool bounds its own
+	mu       sync.Mutex
+	jobs     []idleJob // those hastened first, and of either the oldest; each pool bounds its own
+	hastened int       // how many were
 }
 
 type idleJob struct {
 	job
-	pool  *Pool
-	since int64
+	pool     *Pool
+	since    int64
+	hastened bool
 }
 
 const never = math.MaxInt64
@@ -37,6 +40,10 @@ const never = math.MaxInt64
 var epoch = time.Now()
 
 func sinceEpoch(t time.Time) int64 { return int64(t.Sub(epoch)) }
+
+// gatherIdle is how long a request waits for others, see [gatherFor]: nobody waits for it. Where there are few handshakes, four
+// operations become one.
+const gatherIdle = 20 * time.Millisecond
 
 // So long an operation may wait for moments to spare, and so many requests. Meanwhile no more is lost than that their flows are read
 // late: where all want the processors at once for some tens of milliseconds, the private key is what can wait.
@@ -52,15 +59,32 @@ func (i *Idle) put(p *Pool, j job) error {
 	if int(p.aside.Load()) >= cap(p.queue) {
 		return ErrOverload
 	}
-	i.jobs = append(i.jobs, idleJob{j, p, sinceEpoch(time.Now())})
+	i.jobs = append(i.jobs, idleJob{j, p, sinceEpoch(time.Now()), false})
 	p.aside.Add(1)
 	i.publish()
 	return nil
 }
 
+// hasten has a job go before those that were not hastened.
+func (i *Idle) hasten(s *Secret) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for at := i.hastened; at < len(i.jobs); at++ {
+		if j := i.jobs[at]; j.of == s {
+			copy(i.jobs[i.hastened+1:], i.jobs[i.hastened:at])
+			j.hastened = true
+			i.jobs[i.hastened] = j
+			i.hastened++
+			i.publish()
+			return
+		}
+	}
+}
+
 // publish tells those who only look what has become of jobs, with mu held.
 func (i *Idle) publish() {
 	i.waiting.Store(int32(len(i.jobs)))
+	i.hasty.Store(i.hastened > 0)
 	if len(i.jobs) == 0 {
 		i.oldest.Store(0)
 		i.due.Store(0)
@@ -71,35 +95,36 @@ func (i *Idle) publish() {
 	switch {
 	case first.pool.atHand >= first.pool.width:
 		due = never
-	case len(i.jobs) < ifma.BatchSize:
-		due += int64(gatherFor)
+	case i.hastened == 0 && len(i.jobs) < ifma.BatchSize:
+		due += int64(gatherIdle)
 	}
 	i.oldest.Store(first.since)
 	i.due.Store(due)
 }
 
-// take takes what waits of a pool, for one operation, and returns since when that was due. done gives the pool its place back.
-func (i *Idle) take(jobs *[ifma.BatchSize]job) (p *Pool, n int, due time.Time) {
+// take takes what waits of a pool, for one operation, and returns since when that was due, and whether some of it was hastened. done
+// gives the pool its place back.
+func (i *Idle) take(jobs *[ifma.BatchSize]job) (p *Pool, n int, due time.Time, hastened bool) {
 	if !i.isDue(time.Now()) {
-		return nil, 0, due
+		return nil, 0, due, false
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if !i.isDue(time.Now()) {
-		return nil, 0, due // somebody else was faster
+		return nil, 0, due, false // somebody else was faster
 	}
 	due = epoch.Add(time.Duration(i.due.Load()))
-	p = i.jobs[0].pool
+	p, hastened = i.jobs[0].pool, i.hastened > 0
 	for n < min(len(i.jobs), len(jobs)) && i.jobs[n].pool == p {
 		jobs[n] = i.jobs[n].job
 		n++
 	}
 	clear(i.jobs[:n]) // they hold secrets' ways back
-	i.jobs = i.jobs[n:]
+	i.jobs, i.hastened = i.jobs[n:], max(0, i.hastened-n)
 	p.aside.Add(-int32(n))
 	p.atHand++
 	i.publish()
-	return p, n, due
+	return p, n, due, hastened
 }
 
 // isDue reports whether something may be taken, as far as is known.
@@ -120,11 +145,15 @@ func (i *Idle) drop(p *Pool) {
 	var mine []job
 	i.mu.Lock()
 	var others []idleJob
+	i.hastened = 0
 	for _, j := range i.jobs {
 		if j.pool == p {
 			mine = append(mine, j.job)
-		} else {
-			others = append(others, j)
+			continue
+		}
+		others = append(others, j)
+		if j.hastened {
+			i.hastened++
 		}
 	}
 	i.jobs = others
@@ -142,6 +171,8 @@ type Stepper struct {
 	next func() (bool, bool)
 	stop func()
 	due  time.Time // since when the operation at hand was; zero: none is
+
+	hastened bool // and some of it is waited for
 }
 
 // Stepper returns another one. Close ends it.
@@ -157,17 +188,17 @@ func (s *Stepper) steps(yield func(bool) bool) {
 	var jobs [ifma.BatchSize]job
 	pause := func() { yield(true) } // false once it is to stop: the operation goes on to its end then
 	for {
-		p, n, due := s.idle.take(&jobs)
+		p, n, due, hastened := s.idle.take(&jobs)
 		if n == 0 {
 			if !yield(false) {
 				return
 			}
 			continue
 		}
-		s.due = due
+		s.due, s.hastened = due, hastened
 		p.open(batch, jobs[:n], pause)
 		clear(jobs[:n])
-		s.due = time.Time{}
+		s.due, s.hastened = time.Time{}, false
 		s.idle.done(p)
 		if !yield(true) {
 			return
@@ -197,8 +228,11 @@ func (s *Stepper) Due() time.Time {
 	}
 }
 
-// Pressed reports whether operations pile up, or have waited too long for moments to spare.
+// Pressed reports whether operations pile up, have waited too long for moments to spare, or were hastened.
 func (s *Stepper) Pressed(now time.Time) bool {
+	if s.hastened || s.idle.hasty.Load() {
+		return true
+	}
 	if !s.due.IsZero() && now.Sub(s.due) > overdueAfter {
 		return true
 	}

@@ -83,7 +83,7 @@ func TestIdle(t *testing.T) {
 			for left := n; left > 0; left -= ifma.BatchSize {
 				want := begun
 				if left < ifma.BatchSize {
-					want = begun.Add(gatherFor)
+					want = begun.Add(gatherIdle)
 				}
 				if got := s.Due(); !got.Equal(want) {
 					t.Fatalf("with %d left, due %v, want %v", left, got.Sub(begun), want.Sub(begun))
@@ -129,7 +129,7 @@ func TestIdleQueue(t *testing.T) {
 		take := func(when string, p *Pool, due time.Time, ids ...int) {
 			t.Helper()
 			var jobs [ifma.BatchSize]job
-			from, n, since := idle.take(&jobs)
+			from, n, since, _ := idle.take(&jobs)
 			settled = nil
 			for _, j := range jobs[:n] {
 				j.settle(nil, nil)
@@ -155,9 +155,9 @@ func TestIdleQueue(t *testing.T) {
 		take("again many", one, first, 4, 5)
 		idle.done(one)
 		nothing("too few")
-		time.Sleep(gatherFor)
-		take("after a while", other, first.Add(gatherFor), 6)
-		take("the next", one, first.Add(gatherFor), 8)
+		time.Sleep(gatherIdle)
+		take("after a while", other, first.Add(gatherIdle), 6)
+		take("the next", one, first.Add(gatherIdle), 8)
 		nothing("all are taken")
 		second := time.Now()
 		_, _, _ = put(other, 9), put(one, 10), put(other, 11)
@@ -167,10 +167,85 @@ func TestIdleQueue(t *testing.T) {
 			t.Errorf("dropped %d, %d and %d wait", settled, one.aside.Load(), other.aside.Load())
 		}
 		idle.done(one)
-		time.Sleep(gatherFor)
-		take("what is left", one, second.Add(gatherFor), 10)
+		time.Sleep(gatherIdle)
+		take("what is left", one, second.Add(gatherIdle), 10)
 		if len(idle.jobs) != 0 || idle.waiting.Load() != 0 || idle.due.Load() != 0 || idle.oldest.Load() != 0 {
 			t.Error("something waits that nobody put there")
+		}
+	})
+}
+
+// TestHasten: a secret that somebody waits for is due at once, before the others, and pressed until it is there.
+func TestHasten(t *testing.T) {
+	withIdle(t, 1, 0, func(t *testing.T, r *idleRig) {
+		s := r.Stepper()
+		defer s.Close()
+		var secrets []*Secret
+		var wants [][]byte
+		for i := range 3*ifma.BatchSize - 1 {
+			secret, want := r.ask(t, 0, byte(i))
+			secrets, wants = append(secrets, secret), append(wants, want)
+		}
+		time.Sleep(time.Millisecond)
+		if s.Pressed(time.Now()) {
+			t.Error("pressed, though nobody waits")
+		}
+		hastened := []int{len(secrets) - 2, len(secrets) - 1, 5, 4, 7}
+		for _, i := range slices.Concat(hastened, hastened) {
+			secrets[i].Hasten()
+		}
+		ready := func() (all []int) {
+			for i, secret := range secrets {
+				if secret.Ready() {
+					all = append(all, i)
+				}
+			}
+			return all
+		}
+		last := len(secrets) - 1
+		for _, want := range [][]int{
+			{4, 5, last - 1, last},             // first come, first served, of those hastened
+			{0, 1, 4, 5, 7, 2, last - 1, last}, // and then of the others
+		} {
+			for len(ready()) < len(want) {
+				if !s.Pressed(time.Now()) {
+					t.Fatalf("not pressed, and %d are ready", ready())
+				}
+				s.Step()
+			}
+			slices.Sort(want)
+			if got := ready(); !slices.Equal(got, want) {
+				t.Errorf("%d are ready, want %d", got, want)
+			}
+		}
+		s.Step() // the end of that operation
+		if s.Pressed(time.Now()) {
+			t.Error("pressed, though nobody waits any more")
+		}
+		for i, secret := range secrets {
+			for !secret.Ready() {
+				if !s.Step() {
+					time.Sleep(gatherIdle)
+				}
+			}
+			wantMaster(t, secret, wants[i])
+		}
+		alone, want := r.ask(t, 0, 0)
+		alone.Hasten()
+		if due := s.Due(); due.After(time.Now()) {
+			t.Error("one alone waits for others")
+		}
+		for !alone.Ready() {
+			s.Step()
+		}
+		wantMaster(t, alone, want)
+		alone.Hasten() // what is ready already
+
+		gone, _ := r.ask(t, 0, 0)
+		gone.Hasten()
+		r.pool.Close()
+		if _, err := gone.Master(); !errors.Is(err, ErrClosed) || s.Pressed(time.Now()) {
+			t.Errorf("of a closed pool: error %v, pressed %v", err, s.Pressed(time.Now()))
 		}
 	})
 }
@@ -213,7 +288,7 @@ func TestSteppersAtOnce(t *testing.T) {
 			settled[i].Add(1)
 			left.Add(-1)
 		}
-		if err := idle.put(pool, job{q, settle}); err != nil {
+		if err := idle.put(pool, job{request: q, settle: settle}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -244,7 +319,7 @@ func TestNoKeyWithoutWorkers(t *testing.T) {
 func TestCloseOfAPoolInTheMiddle(t *testing.T) {
 	withIdle(t, 1, 0, func(t *testing.T, r *idleRig) {
 		secret, want := r.ask(t, 0, 1)
-		time.Sleep(gatherFor)
+		time.Sleep(gatherIdle)
 		s := r.Stepper()
 		defer s.Close()
 		if !s.Step() || secret.Ready() {
@@ -357,7 +432,7 @@ func TestIdleOverload(t *testing.T) {
 		if r.pool.Waiting() != 0 || other.pool.Waiting() != 1 {
 			t.Errorf("%d and %d wait", r.pool.Waiting(), other.pool.Waiting())
 		}
-		time.Sleep(gatherFor)
+		time.Sleep(gatherIdle)
 		s := r.Stepper()
 		defer s.Close()
 		for s.Step() {
@@ -370,7 +445,7 @@ func TestIdleOverload(t *testing.T) {
 func TestStepperClose(t *testing.T) {
 	withIdle(t, 1, 0, func(t *testing.T, r *idleRig) {
 		first, want := r.ask(t, 0, 1)
-		time.Sleep(gatherFor)
+		time.Sleep(gatherIdle)
 		s := r.Stepper()
 		if !s.Step() || first.Ready() {
 			t.Fatal("not begun, or done at once")
@@ -378,7 +453,7 @@ func TestStepperClose(t *testing.T) {
 		s.Close()
 		wantMaster(t, first, want)
 		second, _ := r.ask(t, 0, 2)
-		time.Sleep(gatherFor)
+		time.Sleep(gatherIdle)
 		if s.Step() || second.Ready() {
 			t.Error("did something when it was closed")
 		}

@@ -43,6 +43,7 @@ type Pool struct {
 type job struct {
 	request Request
 	settle  func([]byte, error)
+	of      *Secret
 }
 
 // Manners is how the work of a pool gives way to others that want the processors. All of it may be left out.
@@ -201,8 +202,9 @@ func (p *Pool) isClosed() bool {
 // [Secret.Then] runs on the pool's goroutines, or where the secret is started, or in a [Stepper].
 func (p *Pool) MasterSecret(q Request) *Secret {
 	s, settle := NewSecret()
+	s.idle = p.idle
 	s.start = func() {
-		if err := p.enqueue(job{q, settle}); err != nil {
+		if err := p.enqueue(job{q, settle, s}); err != nil {
 			settle(nil, err)
 		}
 	}

@@ -78,7 +78,7 @@ func block(pool *Pool) (release func()) {
 	// The job is sent with its callback already there, so that it runs on the worker.
 	s, settle := NewSecret()
 	s.Then(func() { close(entered); <-gate })
-	pool.queue <- job{Request{}, settle}
+	pool.queue <- job{settle: settle}
 	<-entered
 	return func() { close(gate) }
 }
@@ -380,7 +380,7 @@ func TestPoolPausesAlike(t *testing.T) {
 			var jobs [ifma.BatchSize]job
 			for j := range jobs[:n] {
 				_, settle := NewSecret()
-				jobs[j] = job{q, settle}
+				jobs[j] = job{request: q, settle: settle}
 			}
 			p.open(batch, jobs[:n], func() { pauses++ })
 			if i == 0 {

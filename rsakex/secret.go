@@ -20,6 +20,7 @@ var ErrPending = errors.New("master secret not ready yet")
 type Secret struct {
 	mu     sync.Mutex
 	start  func() // asks for it; nil: that was done
+	idle   *Idle  // that can hasten it; nil: none, or that was done
 	ready  bool
 	master []byte
 	err    error
@@ -47,6 +48,18 @@ func (s *Secret) Start() {
 	s.mu.Unlock()
 	if start != nil {
 		start()
+	}
+}
+
+// Hasten starts the secret and has it come before those that nobody waits for, if it is one of an [Idle].
+func (s *Secret) Hasten() {
+	s.Start()
+	s.mu.Lock()
+	idle := s.idle
+	s.idle = nil
+	s.mu.Unlock()
+	if idle != nil {
+		idle.hasten(s)
 	}
 }
 
