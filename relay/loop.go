@@ -312,8 +312,8 @@ func (l *loop) wait(events []unix.EpollEvent) (int, error) {
 // again. A peer answers in less time than it takes to wake a thread, on a virtual machine above all. Meanwhile the chore is put
 // off. If that took longPass once, somebody else had the processor, and the loop does not linger for a while.
 const (
-	lingerFor  = 300 * time.Microsecond
-	putOff     = 20 * time.Millisecond
+	lingerFor  = 150 * time.Microsecond
+	putOff     = 50 * time.Millisecond
 	longPass   = 500 * time.Microsecond
 	crowdedFor = 10 * time.Millisecond
 )

@@ -48,8 +48,8 @@ const gatherIdle = 20 * time.Millisecond
 // So long an operation may wait for moments to spare, and so many requests. Meanwhile no more is lost than that their flows are read
 // late: where all want the processors at once for some tens of milliseconds, the private key is what can wait.
 const (
-	overdueAfter = 100 * time.Millisecond
-	piledUpAt    = 256
+	overdueAfter = 150 * time.Millisecond
+	piledUpAt    = 384
 )
 
 // put queues a job of a pool that is not closed.
