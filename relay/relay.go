@@ -200,7 +200,7 @@ func New(cfg Config) (*Server, error) {
 		}
 		s.loops = append(s.loops, l)
 	}
-	_ = sock.MakeRoom(min(2*s.cfg.MaxFlows, mostReady)) // it is as right without, and slower
+	_ = sock.MakeRoom(2 * min(s.cfg.MaxFlows, mostReady/2)) // it is as right without, and slower
 	return s, nil
 }
 

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MakeRoom has the process's table of descriptors hold n of them, or as many as the process may have open (RLIMIT_NOFILE), 8 bytes
+// MakeRoom has the process's table of descriptors hold n of them, one or more, or as many as the process may have open (RLIMIT_NOFILE), 8 bytes
 // each of the kernel's memory. The table begins with 64 and doubles when one does not fit. In a program with threads who opens that one waits
 // for all processors to have passed a quiet moment (synchronize_rcu in expand_fdtable of the kernel's fs/file.c), for 6 to 36 ms on a
 // busy machine.
