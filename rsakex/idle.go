@@ -5,6 +5,7 @@ package rsakex
 import (
 	"iter"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,9 +23,8 @@ type Idle struct {
 	hasty   atomic.Bool  // that was hastened
 	due     atomic.Int64 // when it may be taken; never: when an operation that is at hand is done
 
-	mu       sync.Mutex
-	jobs     []idleJob // those hastened first, and of either the oldest; each pool bounds its own
-	hastened int       // how many were
+	mu   sync.Mutex
+	jobs []idleJob // those hastened first, and of either the oldest; each pool bounds its own
 }
 
 type idleJob struct {
@@ -69,23 +69,23 @@ func (i *Idle) put(p *Pool, j job) error {
 func (i *Idle) hasten(s *Secret) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	for at := i.hastened; at < len(i.jobs); at++ {
-		if j := i.jobs[at]; j.of == s {
-			copy(i.jobs[i.hastened+1:], i.jobs[i.hastened:at])
-			j.hastened = true
-			i.jobs[i.hastened] = j
-			i.hastened++
-			i.publish()
-			return
-		}
+	at := slices.IndexFunc(i.jobs, func(j idleJob) bool { return j.of == s })
+	if at < 0 {
+		return // it was taken, or never put
 	}
+	j := i.jobs[at]
+	j.hastened = true
+	first := slices.IndexFunc(i.jobs, func(j idleJob) bool { return !j.hastened })
+	copy(i.jobs[first+1:], i.jobs[first:at])
+	i.jobs[first] = j
+	i.publish()
 }
 
 // publish tells those who only look what has become of jobs, with mu held.
 func (i *Idle) publish() {
 	i.waiting.Store(int32(len(i.jobs)))
-	i.hasty.Store(i.hastened > 0)
 	if len(i.jobs) == 0 {
+		i.hasty.Store(false)
 		i.oldest.Store(0)
 		i.due.Store(0)
 		return
@@ -95,9 +95,10 @@ func (i *Idle) publish() {
 	switch {
 	case first.pool.atHand >= first.pool.width:
 		due = never
-	case i.hastened == 0 && len(i.jobs) < ifma.BatchSize:
+	case !first.hastened && len(i.jobs) < ifma.BatchSize:
 		due += int64(gatherIdle)
 	}
+	i.hasty.Store(first.hastened)
 	i.oldest.Store(first.since)
 	i.due.Store(due)
 }
@@ -114,13 +115,13 @@ func (i *Idle) take(jobs *[ifma.BatchSize]job) (p *Pool, n int, due time.Time, h
 		return nil, 0, due, false // somebody else was faster
 	}
 	due = epoch.Add(time.Duration(i.due.Load()))
-	p, hastened = i.jobs[0].pool, i.hastened > 0
+	p, hastened = i.jobs[0].pool, i.jobs[0].hastened
 	for n < min(len(i.jobs), len(jobs)) && i.jobs[n].pool == p {
 		jobs[n] = i.jobs[n].job
 		n++
 	}
 	clear(i.jobs[:n]) // they hold secrets' ways back
-	i.jobs, i.hastened = i.jobs[n:], max(0, i.hastened-n)
+	i.jobs = i.jobs[n:]
 	p.aside.Add(-int32(n))
 	p.atHand++
 	i.publish()
@@ -145,15 +146,11 @@ func (i *Idle) drop(p *Pool) {
 	var mine []job
 	i.mu.Lock()
 	var others []idleJob
-	i.hastened = 0
 	for _, j := range i.jobs {
 		if j.pool == p {
 			mine = append(mine, j.job)
-			continue
-		}
-		others = append(others, j)
-		if j.hastened {
-			i.hastened++
+		} else {
+			others = append(others, j)
 		}
 	}
 	i.jobs = others
