@@ -3,26 +3,16 @@
 package relay
 
 import (
-	"fmt"
-	"os"
-	"os/exec"
-	"strings"
 	"testing"
 
+	"github.com/sightglass/sightglass/internal/nettest"
 	"github.com/sightglass/sightglass/session"
 	"golang.org/x/sys/unix"
 )
 
-// TestRoomForSockets: the table of descriptors has its size before the first flow. It is looked at in a process of its own, as it never
-// gets smaller.
+// TestRoomForSockets: the table of descriptors, which never gets smaller, has its size before the first flow.
 func TestRoomForSockets(t *testing.T) {
-	const apart = "SIGHTGLASS_TEST_APART"
-	if os.Getenv(apart) == "" {
-		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
-		cmd.Env = append(os.Environ(), apart+"=1")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
+	if !nettest.Alone(t) {
 		return
 	}
 	var limit unix.Rlimit
@@ -35,18 +25,7 @@ func TestRoomForSockets(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.close()
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		t.Fatal(err)
+	if got, want := nettest.TableSize(t), min(2*flows, int(limit.Cur)); got < want {
+		t.Errorf("room for %d descriptors, want %d", got, want)
 	}
-	for line := range strings.Lines(string(status)) {
-		var size int
-		if n, _ := fmt.Sscanf(line, "FDSize: %d", &size); n == 1 {
-			if want := min(2*flows, int(limit.Cur)); size < want {
-				t.Errorf("room for %d descriptors, want %d", size, want)
-			}
-			return
-		}
-	}
-	t.Fatalf("no FDSize in %s", status)
 }

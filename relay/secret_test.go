@@ -120,7 +120,11 @@ func TestSecretIsHastened(t *testing.T) {
 				others[i].Start()
 			}
 			var secret *rsakex.Secret
-			r := newRig(t, Config{MaxBacklog: 1000}, func(e *fake) {
+			cfg := Config{MaxBacklog: 1000}
+			if test.want {
+				cfg.askAfter = time.Hour // what is asked for before was hastened
+			}
+			r := newRig(t, cfg, func(e *fake) {
 				e.verdict = session.Relay
 				e.ahead = func(e *fake, _ handshake.Side, b []byte) int {
 					if test.holds && e.secret != nil {

@@ -7,12 +7,14 @@ import (
 	"runtime/debug"
 	figures "runtime/metrics"
 	"testing"
+
+	"github.com/sightglass/sightglass/internal/nettest"
 )
 
 // TestCollectLess: garbage is left until there is as much as is ready for it, and what is in use counts as usual once that is more.
 func TestCollectLess(t *testing.T) {
 	t.Setenv("GOGC", "")
-	if !alone(t) {
+	if !nettest.Alone(t) {
 		return
 	}
 	debug.SetGCPercent(usualPercent)

@@ -13,13 +13,14 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/sightglass/sightglass/internal/nettest"
 	"golang.org/x/sys/unix"
 )
 
 // TestPrepareHeap: what is allocated next is there already, and may be in huge pages. A kernel without them says so. It is looked at in a
 // process of its own, as by other tests this one may have a larger heap, with room elsewhere.
 func TestPrepareHeap(t *testing.T) {
-	if !alone(t) {
+	if !nettest.Alone(t) {
 		return
 	}
 	if err := prepareHeap(); err != nil {

@@ -11,13 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sightglass/sightglass/internal/config"
+	"github.com/sightglass/sightglass/internal/nettest"
 	"github.com/sightglass/sightglass/relay/sock"
 )
 
 // TestPriority: all threads stand back, those that there were and those that come; to be raised is for the loops', later; and who may not
 // goes on without. It is looked at in a process of its own, as without privileges there is no way back.
 func TestPriority(t *testing.T) {
-	if !alone(t) {
+	if !nettest.Alone(t) {
 		return
 	}
 	const nice = 7
