@@ -23,12 +23,14 @@ const (
 // ErrOpen says that a message is not authentic.
 var ErrOpen = errors.New("aesgcm: message authentication failed")
 
-// Opener opens messages under one key. It is safe for concurrent use.
+// Opener opens messages under one key. It is not safe for concurrent use.
 type Opener struct {
 	rounds int // 10 or 14
 	keys   [15][blockSize]byte
-	// powers are those of the hash key from the 16th down to the first, made ready for mul.
-	powers [16]element
+	first  element // the hash key, made ready for mul
+	// powers are those of the hash key from the 16th down to the first, made ready for mul; nil: nothing was long enough for
+	// them. A connection on which little is said needs half the memory.
+	powers *[16]element
 }
 
 // element is of GF(2^128) as the multiplication wants it: the bytes of a block in reverse order.
@@ -43,13 +45,18 @@ func New(key []byte) *Opener {
 	o.expand(key)
 	var h [blockSize]byte
 	encrypt(&o.keys, o.rounds, &h, &h)
-	v := element{low: binary.BigEndian.Uint64(h[8:]), high: binary.BigEndian.Uint64(h[:])}
-	first := v.ready()
-	for i := len(o.powers) - 1; i >= 0; i-- {
-		o.powers[i] = v.ready()
-		mul(&v, &first)
-	}
+	o.first = element{low: binary.BigEndian.Uint64(h[8:]), high: binary.BigEndian.Uint64(h[:])}.ready()
 	return o
+}
+
+// raise makes the powers.
+func (o *Opener) raise() {
+	o.powers = new([16]element)
+	v := o.first
+	for i := len(o.powers) - 1; i >= 0; i-- {
+		o.powers[i] = v
+		mul(&v, &o.first)
+	}
 }
 
 // ready multiplies by x, which makes up for the bit that a product of reversed numbers is shifted by.
@@ -83,7 +90,10 @@ func (o *Opener) Open(dst, nonce, ciphertext, additional []byte) ([]byte, error)
 	var sum element
 	o.hash(&sum, additional)
 	if whole := n / atOnce; whole > 0 {
-		crypt16(&o.keys, o.rounds, &o.powers, &counter, &sum, &out[0], &ciphertext[0], whole)
+		if o.powers == nil {
+			o.raise()
+		}
+		crypt16(&o.keys, o.rounds, o.powers, &counter, &sum, &out[0], &ciphertext[0], whole)
 	}
 	o.rest(out[n-n%atOnce:], ciphertext[n-n%atOnce:], &counter, &sum)
 	var lengths [blockSize]byte
@@ -116,14 +126,13 @@ func (o *Opener) rest(out, ciphertext []byte, counter *[blockSize]byte, sum *ele
 
 // hash adds b, with zeros to whole blocks, to sum.
 func (o *Opener) hash(sum *element, b []byte) {
-	h := &o.powers[len(o.powers)-1]
 	if whole := len(b) / blockSize; whole > 0 {
-		ghash(sum, h, &b[0], whole)
+		ghash(sum, &o.first, &b[0], whole)
 	}
 	if part := b[len(b)-len(b)%blockSize:]; len(part) > 0 {
 		var block [blockSize]byte
 		copy(block[:], part)
-		ghash(sum, h, &block[0], 1)
+		ghash(sum, &o.first, &block[0], 1)
 	}
 }
 
