@@ -120,8 +120,7 @@ func (i *Idle) take(jobs *[ifma.BatchSize]job) (p *Pool, n int, due time.Time, h
 		jobs[n] = i.jobs[n].job
 		n++
 	}
-	clear(i.jobs[:n]) // they hold secrets' ways back
-	i.jobs = i.jobs[n:]
+	i.jobs = slices.Delete(i.jobs, 0, n) // the places behind are cleared, and used again
 	p.aside.Add(-int32(n))
 	p.atHand++
 	i.publish()
