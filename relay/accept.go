@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/sightglass/sightglass/relay/sock"
-	"github.com/sightglass/sightglass/session"
 	"golang.org/x/sys/unix"
 )
 
@@ -136,24 +135,22 @@ func (l *loop) take(fd int, client netip.AddrPort) {
 		s.cfg.Observer.OverLimit(client, target)
 		return
 	}
-	info := &session.Flow{
-		ID: s.ids.Add(1), Client: client, Server: target, Start: time.Now(), Interface: s.cfg.Interface,
-	}
+	c := connection{id: s.ids.Add(1), client: client, server: target, start: time.Now()}
 	l.load.Add(1)
-	if other := l.lighter(); other != nil && l.handOver(other, func() { other.help(fd, info) }) {
+	if other := l.lighter(); other != nil && l.handOver(other, func() { other.help(fd, c) }) {
 		return
 	}
-	l.begin(fd, info)
+	l.begin(fd, c)
 }
 
-func (l *loop) begin(fd int, info *session.Flow) {
-	f := newFlow(l, fd, info)
+func (l *loop) begin(fd int, c connection) {
+	f := newFlow(l, fd, c)
 	l.flows[f] = struct{}{}
 	f.open()
 }
 
 // help begins a flow that a busy loop accepted.
-func (l *loop) help(fd int, info *session.Flow) {
+func (l *loop) help(fd int, c connection) {
 	l.enlist()
-	l.begin(fd, info)
+	l.begin(fd, c)
 }

@@ -32,9 +32,9 @@ func opError(f *flow, side handshake.Side, op string, err error) error {
 	if errors.As(err, &already) {
 		return err
 	}
-	peer := f.info.Client
+	peer := f.client
 	if side == handshake.Server {
-		peer = f.info.Server
+		peer = f.server
 	}
 	return &net.OpError{Op: op, Net: "tcp", Addr: net.TCPAddrFromAddrPort(peer), Err: err}
 }

@@ -16,12 +16,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// connection is what is known of a flow before there is an engine.
+type connection struct {
+	id             uint64
+	client, server netip.AddrPort
+	start          time.Time
+}
+
 // flow is a pair of legs and what is between them. All of it belongs to its loop.
 type flow struct {
-	loop   *loop
-	info   *session.Flow // what the engine is told
-	legs   [2]leg        // by side
-	dirs   [2]direction  // by the side that sends
+	loop *loop
+	connection
+	legs   [2]leg       // by side
+	dirs   [2]direction // by the side that sends
 	engine guard
 
 	target  netip.AddrPort   // being connected to
@@ -50,8 +57,8 @@ type flow struct {
 	err    error
 }
 
-func newFlow(l *loop, client int, info *session.Flow) *flow {
-	f := &flow{loop: l, info: info, last: info.Start}
+func newFlow(l *loop, client int, c connection) *flow {
+	f := &flow{loop: l, connection: c, last: c.start}
 	for _, side := range []handshake.Side{handshake.Client, handshake.Server} {
 		f.legs[side] = leg{flow: f, side: side, fd: -1}
 		f.dirs[side] = direction{flow: f, side: side, src: &f.legs[side], dst: &f.legs[side.Opposite()]}
@@ -61,6 +68,11 @@ func newFlow(l *loop, client int, info *session.Flow) *flow {
 }
 
 func (f *flow) cfg() *Config { return &f.loop.srv.cfg }
+
+// known is what the engine is told of the flow.
+func (f *flow) known() session.Flow {
+	return session.Flow{ID: f.id, Client: f.client, Server: f.server, Start: f.start, Interface: f.cfg().Interface}
+}
 
 // open begins to connect the server's leg.
 func (f *flow) open() {
@@ -77,7 +89,7 @@ func (f *flow) open() {
 	case f.cfg().Upstream.IsValid():
 		f.connect(f.cfg().Upstream)
 	default:
-		f.connect(f.info.Server)
+		f.connect(f.server)
 	}
 	if !f.closed {
 		f.watchClient()
@@ -113,7 +125,7 @@ func (f *flow) connect(target netip.AddrPort) {
 	if f.quiet {
 		options = quiet
 	}
-	fd, err := f.cfg().Connect(f.info.Client, target, options...)
+	fd, err := f.cfg().Connect(f.client, target, options...)
 	if err == nil {
 		*server = leg{flow: f, side: handshake.Server, fd: fd}
 		err = f.loop.follow(server)
@@ -157,8 +169,8 @@ func (f *flow) connecting(events uint32) {
 	}
 	now := time.Now()
 	f.cfg().Observer.Dialled(now.Sub(f.opening))
-	f.info.Server = remote // a fixed upstream is not what the client dialled
-	f.engine = guard{engine: f.cfg().NewEngine(*f.info), panicked: f.panicked, fallback: f.cfg().OnPanic}
+	f.server = remote // a fixed upstream is not what the client dialled
+	f.engine = guard{engine: f.cfg().NewEngine(f.known()), panicked: f.panicked, fallback: f.cfg().OnPanic}
 	f.stepped(now)
 	f.limit, f.targets, f.err = time.Time{}, nil, nil
 	if f.quiet {
@@ -173,7 +185,7 @@ func (f *flow) dialFailed(err error) {
 	f.closed = true
 	f.legs[handshake.Server].close()
 	f.legs[handshake.Client].reset()
-	f.cfg().Observer.DialFailed(f.info.Client, f.info.Server, err)
+	f.cfg().Observer.DialFailed(f.client, f.server, err)
 	f.leave(EndedDialFailed)
 }
 
@@ -318,7 +330,7 @@ func (f *flow) setTimer(now time.Time) {
 	if !f.until.IsZero() && (at.IsZero() || f.until.Before(at)) {
 		at = f.until
 	}
-	if probe := f.info.Start.Add(probeAfter); !f.probed && (at.IsZero() || probe.Before(at)) {
+	if probe := f.start.Add(probeAfter); !f.probed && (at.IsZero() || probe.Before(at)) {
 		at = probe
 	}
 	if limit := f.cfg().IdleTimeout; limit > 0 {
@@ -352,7 +364,7 @@ func (f *flow) tick(now time.Time) {
 		return
 	case !f.showBy.IsZero() && !now.Before(f.showBy):
 		f.show()
-	case !f.probed && now.Sub(f.info.Start) >= probeAfter:
+	case !f.probed && now.Sub(f.start) >= probeAfter:
 		f.probed = true
 		_ = sock.KeepAlive(f.legs[handshake.Server].fd) // a leg that fails says so itself
 	case reached:
@@ -389,7 +401,7 @@ func (f *flow) inHandshake() bool {
 	if f.answered && len(f.dirs[0].held)+len(f.dirs[1].held) == 0 {
 		return false
 	}
-	return !f.limit.IsZero() || f.last.Equal(f.info.Start)
+	return !f.limit.IsZero() || f.last.Equal(f.start)
 }
 
 // movable reports whether another loop may carry the flow on.

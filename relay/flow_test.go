@@ -28,7 +28,7 @@ func TestServerSpeaksFirst(t *testing.T) {
 	target := up.Addr().(*net.TCPAddr).AddrPort()
 
 	connected := func() *flow {
-		f := newFlow(l, -1, &session.Flow{Start: time.Now()})
+		f := newFlow(l, -1, connection{start: time.Now()})
 		f.quiet = true
 		f.connect(target)
 		t.Cleanup(f.legs[server].close)
@@ -50,7 +50,7 @@ func TestServerSpeaksFirst(t *testing.T) {
 	if _, err := up.Accept(); err != nil {
 		t.Error(err)
 	}
-	if !silent.showBy.IsZero() || !silent.at.After(silent.info.Start.Add(showAfter*2)) {
+	if !silent.showBy.IsZero() || !silent.at.After(silent.start.Add(showAfter*2)) {
 		t.Errorf("and again at %v", silent.at)
 	}
 
@@ -59,7 +59,7 @@ func TestServerSpeaksFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	speaks.setTimer(time.Now())
-	if !speaks.showBy.IsZero() || !speaks.at.After(speaks.info.Start.Add(showAfter*2)) {
+	if !speaks.showBy.IsZero() || !speaks.at.After(speaks.start.Add(showAfter*2)) {
 		t.Errorf("the next tick is at %v though the client spoke", speaks.at)
 	}
 }

@@ -35,7 +35,7 @@ func newLoops(t *testing.T, n int, cfg Config) []*loop {
 // newEstablished makes a flow of a loop, whose peers are the descriptors returned. They have said something.
 func newEstablished(t *testing.T, l *loop, e *fake) (f *flow, peers [2]int) {
 	t.Helper()
-	f = newFlow(l, -1, &session.Flow{Start: time.Now()})
+	f = newFlow(l, -1, connection{start: time.Now()})
 	for side := range f.legs {
 		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
@@ -155,7 +155,7 @@ func TestRoundIsFair(t *testing.T) {
 		l := newLoops(t, 1, Config{Observer: NopObserver{}})[0]
 		done := make(map[string]int)
 		answered := func(name string, takes time.Duration, held string) {
-			f := newFlow(l, -1, &session.Flow{})
+			f := newFlow(l, -1, connection{})
 			e := &fake{ended: make(chan struct{}), onResume: func() {
 				done[name]++
 				time.Sleep(takes)

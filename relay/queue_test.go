@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sightglass/sightglass/session"
 )
 
 // TestQueue: what is ready goes on in turn, one at least and no more than fit in a moment.
@@ -54,7 +53,7 @@ func TestInHandshake(t *testing.T) {
 		"reads on":             {flow{last: said, limit: said, answered: true}, false},
 		"lets go what it held": {flow{last: said, limit: said, answered: true, dirs: [2]direction{server: {held: []byte("x")}}}, true},
 	} {
-		test.flow.info = &session.Flow{Start: start}
+		test.flow.start = start
 		if got := test.flow.inHandshake(); got != test.want {
 			t.Errorf("%s: %v, want %v", name, got, test.want)
 		}

@@ -240,7 +240,7 @@ func TestKeepAlive(t *testing.T) {
 		for _, l := range r.relay.loops {
 			l.post(func() {
 				for f := range l.flows {
-					f.tick(f.info.Start.Add(after))
+					f.tick(f.start.Add(after))
 					asked, _ := unix.GetsockoptInt(f.legs[server].fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE)
 					asks <- asked
 				}
