@@ -194,6 +194,18 @@ func (r *Ring) configured(leafDER []byte, byPublicKey bool) (KeyID, bool) {
 	return r.pairs[i].Key, true
 }
 
+// Certificate returns the configured certificate that is the same as der, so that who keeps it needs no copy; nil: none is. It
+// must not be changed.
+func (r *Ring) Certificate(der []byte) []byte {
+	if r == nil {
+		return nil
+	}
+	if i, ok := r.byLeaf[sha256.Sum256(der)]; ok {
+		return r.pairs[i].Raw
+	}
+	return nil
+}
+
 // MatchKey looks for a private key that fits a server's certificate, configured or not.
 func (r *Ring) MatchKey(leafDER []byte) (KeyID, bool) {
 	public, err := publicKeyOf(leafDER)

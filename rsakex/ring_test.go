@@ -57,6 +57,12 @@ func TestMatch(t *testing.T) {
 	if _, result := none.Match(leaf, true); result != Mismatch || none.Keys() != nil || none.Source(id) != "" {
 		t.Error("a nil ring has something")
 	}
+	if got := r.Certificate(bytes.Clone(leaf)); !bytes.Equal(got, leaf) || &got[0] != &r.Pairs()[0].Raw[0] {
+		t.Error("a configured certificate is not the ring's own")
+	}
+	if r.Certificate(leaf[:len(leaf)-1]) != nil || none.Certificate(leaf) != nil {
+		t.Error("there is a certificate that was not configured")
+	}
 	if pairs := r.Pairs(); len(pairs) != 2 || !pairs[0].HasKey || pairs[1].HasKey || pairs[1].Bits != 2048 || pairs[1].Source != "b.pem" {
 		t.Errorf("pairs %+v", pairs)
 	}

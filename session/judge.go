@@ -140,7 +140,7 @@ func (s *Session) serverCertificate(n *negotiation, m handshake.Message) {
 		s.malformed(m, err)
 		return
 	}
-	s.flow.ServerChain = cloneChain(c.Chain)
+	s.flow.ServerChain = s.cloneServerChain(c.Chain)
 	if n.judged {
 		return // a key log may read it
 	}

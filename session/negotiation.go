@@ -210,6 +210,18 @@ func cloneChain(chain [][]byte) [][]byte {
 	return all
 }
 
+// cloneServerChain is cloneChain, but that of a configured leaf there is a copy already, for all flows.
+func (s *Session) cloneServerChain(chain [][]byte) [][]byte {
+	if len(chain) == 0 {
+		return nil
+	}
+	leaf := s.cfg.Ring.Certificate(chain[0])
+	if leaf == nil {
+		return cloneChain(chain)
+	}
+	return append([][]byte{leaf}, cloneChain(chain[1:])...)
+}
+
 // newSessionTicket comes after the client's Finished, or in an abbreviated handshake before the
 // server's (RFC 5077, Section 3.3).
 func (s *Session) newSessionTicket(n *negotiation, m handshake.Message) {

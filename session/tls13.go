@@ -295,7 +295,7 @@ func (s *Session) note13(n *negotiation, d *direction, m handshake.Message) {
 			return
 		}
 		if d.side == handshake.Server {
-			s.flow.ServerChain = cloneChain(c.Chain)
+			s.flow.ServerChain = s.cloneServerChain(c.Chain)
 		} else {
 			s.showClient(n, cloneChain(c.Chain), false)
 		}
