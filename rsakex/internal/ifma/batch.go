@@ -16,7 +16,7 @@ const (
 	batchWindow  = 4
 	batchWindows = factor / batchWindow
 
-	batchPauseEvery = 32 // windows of 1.2 to 2 µs
+	batchPauseEvery = 16 // windows of 1.2 to 2 µs
 )
 
 // vector is a digit of eight numbers: lane i has the one modulo the first factor of key i, lane i+4 the one

@@ -150,7 +150,7 @@ func (n *number) toWords() (w [words]uint64) {
 }
 
 // Decrypt sets out to c^d modulo n, big-endian. Both are Size bytes; c must be less than n. It calls pause, unless that
-// is nil, every 30 to 60 µs: always as often.
+// is nil, every 20 to 40 µs: always as often.
 func (k *Key) Decrypt(out, c []byte, pause func()) {
 	_ = out[Size-1]
 	x := k.reduce(c[:Size])
