@@ -5,7 +5,6 @@ package relay
 import (
 	"testing"
 	"time"
-
 )
 
 // TestQueue: what is ready goes on in turn, one at least and no more than fit in a moment.
