@@ -12,7 +12,7 @@ import (
 const (
 	// collectAt is the least that the heap comes to before it is collected: what prepareHeap has ready, less what the runtime
 	// cannot fill of it.
-	collectAt = 120 << 20
+	collectAt = 88 << 20
 	// usualPercent is GOGC if nobody says otherwise.
 	usualPercent = 100
 )

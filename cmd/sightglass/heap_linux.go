@@ -15,7 +15,7 @@ import (
 const (
 	// readyHeap is how much of the heap there is from the beginning, in huge pages where the system has them. The runtime allocates
 	// at the lowest addresses that are free, so this is what is used most.
-	readyHeap = 128 << 20
+	readyHeap = 96 << 20
 	// heapArena is what the runtime's heap consists of, in size and alignment (runtime/malloc.go).
 	heapArena = 64 << 20
 	hugePage  = 2 << 20
