@@ -187,11 +187,19 @@ func (r *Ring) configured(leafDER []byte, byPublicKey bool) (KeyID, bool) {
 		id := public.id()
 		return id, r.byPublic[id]
 	}
-	i, ok := r.byLeaf[sha256.Sum256(leafDER)]
-	if !ok {
+	pair := r.pair(leafDER)
+	if pair == nil {
 		return KeyID{}, false
 	}
-	return r.pairs[i].Key, true
+	return pair.Key, true
+}
+
+// pair returns that of the configured certificate that is the same as der; nil: none is.
+func (r *Ring) pair(der []byte) *Pair {
+	if i, ok := r.byLeaf[sha256.Sum256(der)]; ok {
+		return &r.pairs[i]
+	}
+	return nil
 }
 
 // Certificate returns the configured certificate that is the same as der, so that who keeps it needs no copy; nil: none is. It
@@ -200,8 +208,8 @@ func (r *Ring) Certificate(der []byte) []byte {
 	if r == nil {
 		return nil
 	}
-	if i, ok := r.byLeaf[sha256.Sum256(der)]; ok {
-		return r.pairs[i].Raw
+	if pair := r.pair(der); pair != nil {
+		return pair.Raw
 	}
 	return nil
 }

@@ -212,14 +212,12 @@ func cloneChain(chain [][]byte) [][]byte {
 
 // cloneServerChain is cloneChain, but that of a configured leaf there is a copy already, for all flows.
 func (s *Session) cloneServerChain(chain [][]byte) [][]byte {
-	if len(chain) == 0 {
-		return nil
+	if len(chain) > 0 {
+		if leaf := s.cfg.Ring.Certificate(chain[0]); leaf != nil {
+			return append([][]byte{leaf}, cloneChain(chain[1:])...)
+		}
 	}
-	leaf := s.cfg.Ring.Certificate(chain[0])
-	if leaf == nil {
-		return cloneChain(chain)
-	}
-	return append([][]byte{leaf}, cloneChain(chain[1:])...)
+	return cloneChain(chain)
 }
 
 // newSessionTicket comes after the client's Finished, or in an abbreviated handshake before the
