@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/sightglass/sightglass/relay/sock"
 	"golang.org/x/sys/unix"
@@ -71,6 +72,37 @@ func TestPriority(t *testing.T) {
 			want("at the end", second, usual)
 		})
 	})
+}
+
+// TestPriorityOfChore: a loop does its chore without the priority while others want the processor, and keeps it where none do.
+func TestPriorityOfChore(t *testing.T) {
+	usual, raised := raisable(t)
+	for _, test := range []struct {
+		name string
+		owes bool          // the moment was a bit of the chore, which says nothing of others
+		took time.Duration // the moment
+		nice int
+	}{
+		{"nobody wanted it", false, emptyPass, raised},
+		{"somebody did", false, emptyPass + 1, usual},
+		{"a bit of the chore", true, emptyPass + 1, raised},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			onThread(func() {
+				now := time.Now()
+				l := &loop{chore: &chore{left: 1, due: now}, owes: test.owes, priority: priority{raised: raised, usual: usual}}
+				l.priority.raise()
+				defer l.priority.lower()
+				l.passed(now, test.took)
+				if !l.doChore(now) {
+					t.Error("the chore was not done")
+				}
+				if has, err := sock.Nice(sock.Thread()); err != nil || has != test.nice {
+					t.Errorf("nice %d, %v, want %d", has, err, test.nice)
+				}
+			})
+		})
+	}
 }
 
 // TestNoPriority: where none is asked for threads keep what they have.
