@@ -5,7 +5,8 @@ package relay
 import "github.com/sightglass/sightglass/relay/sock"
 
 // priority is that of the thread that a loop is on, while it carries bytes. No other has it: one that collects garbage would
-// take a processor from the peers for milliseconds, and nobody waits for it. Nor has the loop with its chore, where others want the processor.
+// take a processor from the peers for milliseconds, and nobody waits for it. Nor has the loop with its chore, where others want the
+// processor.
 type priority struct {
 	raised, usual int // nice values (setpriority(2)); alike: there is nothing to raise
 	thread        int // that is raised; 0: none
