@@ -154,7 +154,7 @@ func (d *decryption) merge(f *feeder, handler session.Handler, g *gate) {
 		}
 		total += file.Size
 	}
-	m := &merger{handler: handler, gate: g}
+	m := &merger{handler: handler, settle: d.o.Settle, gate: g}
 	for b := range f.ordered {
 		m.merge(b)
 		if d.o.Progress != nil {

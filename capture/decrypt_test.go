@@ -400,6 +400,56 @@ func TestFiles(t *testing.T) {
 	})
 }
 
+// lasting keeps the data of events as they are, and a copy of each.
+type lasting struct {
+	given, copies [][]byte
+}
+
+func (l *lasting) Event(e *session.Event) {
+	if e.Kind == session.KindData {
+		l.given, l.copies = append(l.given, e.Data), append(l.copies, bytes.Clone(e.Data))
+	}
+}
+
+// TestSettle: data last until Settle, and all are settled, whether events fill many batches or one of them many times over.
+func TestSettle(t *testing.T) {
+	const size, flows = 1 << 20, 6
+	for _, deflate := range []bool{false, true} {
+		var wires []*wire
+		for i := range flows {
+			o := forgeOptions(suiteCBC)
+			o.Deflate = deflate
+			c := forge.New(o)
+			for j := range 64 {
+				c.Send(handshake.Server, bytes.Repeat([]byte{byte(i*64 + j)}, size/64))
+			}
+			client, server := hosts(i)
+			wires = append(wires, newWire(client, server).open().play(c).close())
+		}
+		path := pcapOf(t, interleave(rand.New(rand.NewPCG(7, 7)), wires, time.Millisecond))
+		for workers := 1; workers <= 3; workers++ {
+			name := fmt.Sprintf("deflate %v, %d workers", deflate, workers)
+			l, times, settled := new(lasting), 0, 0
+			o := Options{Files: []string{path}, Session: config(t, l), Workers: workers}
+			o.Settle = func() {
+				for i, b := range l.given {
+					if !bytes.Equal(b, l.copies[i]) {
+						t.Fatalf("%s: data were another's before they were settled", name)
+					}
+					settled += len(b)
+				}
+				l.given, l.copies, times = nil, nil, times+1
+			}
+			if _, err := Decrypt(t.Context(), o); err != nil {
+				t.Fatal(err)
+			}
+			if len(l.given) > 0 || times < 2 || settled != flows*size {
+				t.Errorf("%s: settled %d times, %d bytes, %d events not", name, times, settled, len(l.given))
+			}
+		}
+	}
+}
+
 func TestProgress(t *testing.T) {
 	path := pcapOf(t, newWire("10.0.0.1:40000", "10.0.0.2:443").play(talk(forgeOptions(suiteGCM), 3_000_000)).out)
 	info, err := os.Stat(path)

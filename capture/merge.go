@@ -7,6 +7,7 @@ import "github.com/sightglass/sightglass/session"
 // merger hands recorded events on in their order.
 type merger struct {
 	handler session.Handler // nil: none
+	settle  func()          // nil: none
 	gate    *gate
 	lastID  uint64
 	ev      session.Event
@@ -20,11 +21,20 @@ func (m *merger) merge(b *batch) {
 			break
 		}
 		m.emit(b, func(k orderKey) bool { return !p.at.before(k) })
+		m.settled()
 		b.used.Add(-int64(p.size()))
 		p.clear()
 		m.gate.release(p)
 	}
 	m.emit(b, func(orderKey) bool { return true })
+	m.settled()
+}
+
+// settled says that the data of the events so far is about to be another's.
+func (m *merger) settled() {
+	if m.settle != nil {
+		m.settle()
+	}
 }
 
 // size is what the part's events were counted for.
@@ -92,7 +102,7 @@ func (m *merger) event(p *part, r *record) {
 		Time: r.time, Flow: flow, Lost: r.lost, Alert: r.alert,
 	}
 	if !r.hasNoData {
-		m.ev.Data = p.data[r.from:r.to:r.to]
+		m.ev.Data = p.data[r.from:r.to]
 	}
 	m.handler.Event(&m.ev)
 }

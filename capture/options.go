@@ -20,6 +20,9 @@ type Options struct {
 	// in the files count as well as those of its KeyLog. Its Keys have to answer at once, as
 	// rsakex.Local does.
 	Session *session.Config
+	// Settle, if set, is called after some events were handed on, by the goroutine that called Decrypt. The bytes of their data last until
+	// then, and not only until Handler returns.
+	Settle func()
 	// Workers is the number of goroutines that read flows; 0: one for each processor.
 	Workers int
 	// Select picks the flows of which events are handed on. What has to wait for names or subjects

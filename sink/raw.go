@@ -23,6 +23,8 @@ type Raw struct {
 	dropped atomic.Uint64
 
 	mu     sync.Mutex
+	lasts  bool   // the data of events, until settle
+	lent   []byte // if so: of events whose data stand one behind the other
 	buf    []byte // what is short, until it is written together
 	timer  *time.Timer
 	err    error // the first
@@ -44,6 +46,32 @@ func NewRaw(out *Output) *Raw {
 	return r
 }
 
+// Lasting is called before any event if the data of events last longer than Event: until settle is called, which takes
+// what it needs of them. Data that stand one behind the other are written together then.
+func (r *Raw) Lasting() (settle func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lasts = true
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.settle()
+	}
+}
+
+func (r *Raw) settle() {
+	if b := r.lent; len(b) > 0 {
+		r.lent = nil
+		r.put(b)
+	}
+}
+
+// joins reports whether b stands right behind what is lent.
+func (r *Raw) joins(b []byte) bool {
+	n := len(r.lent)
+	return n > 0 && n < cap(r.lent) && &r.lent[:n+1][n] == &b[0]
+}
+
 // Event writes the data of KindData.
 func (r *Raw) Event(e *session.Event) {
 	if e.Kind != session.KindData || len(e.Data) == 0 {
@@ -51,19 +79,34 @@ func (r *Raw) Event(e *session.Event) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.buf)+len(e.Data) > rawBuffer || len(e.Data) > rawShort {
-		r.drain()
-	}
 	switch {
 	case r.closed || r.err != nil:
 		r.dropped.Add(1)
-	case len(e.Data) > rawShort:
-		r.write(e.Data)
+	case !r.lasts:
+		r.put(e.Data)
+	case r.joins(e.Data):
+		r.lent = r.lent[:len(r.lent)+len(e.Data)]
+	default:
+		r.settle()
+		r.lent = e.Data
+	}
+}
+
+// put writes b, or keeps a copy of it for a moment.
+func (r *Raw) put(b []byte) {
+	if len(r.buf)+len(b) > rawBuffer || len(b) > rawShort {
+		r.drain()
+	}
+	switch {
+	case r.err != nil:
+		r.dropped.Add(1)
+	case len(b) > rawShort:
+		r.write(b)
 	default:
 		if len(r.buf) == 0 {
 			r.timer.Reset(r.every)
 		}
-		r.buf = append(r.buf, e.Data...)
+		r.buf = append(r.buf, b...)
 	}
 }
 
@@ -92,6 +135,7 @@ func (r *Raw) Dropped() uint64 { return r.dropped.Load() }
 func (r *Raw) Flush() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.settle()
 	r.drain()
 	return r.err
 }
@@ -104,6 +148,7 @@ func (r *Raw) Close() error {
 		return r.err
 	}
 	r.closed = true
+	r.settle()
 	r.drain()
 	return errors.Join(r.err, r.out.Discard())
 }

@@ -5,11 +5,11 @@ package sink
 import (
 	"bytes"
 	"io"
+	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
-
-	"os"
 
 	"github.com/sightglass/sightglass/handshake"
 	"github.com/sightglass/sightglass/internal/race"
@@ -51,6 +51,60 @@ func TestRaw(t *testing.T) {
 	r.Event(said(handshake.Client, []byte("late")))
 	if err := r.Close(); err != nil || r.Dropped() != 1 {
 		t.Errorf("an event after Close: %d dropped; a second Close: %v", r.Dropped(), err)
+	}
+}
+
+// writes keeps what is written, each by itself.
+type writes [][]byte
+
+func (w *writes) Write(b []byte) (int, error) {
+	*w = append(*w, bytes.Clone(b))
+	return len(b), nil
+}
+
+// TestRawLasting: data that stand together are one write, and nothing is taken of data after settle.
+func TestRawLasting(t *testing.T) {
+	room := make([]byte, 100<<10)
+	for i := range room {
+		room[i] = byte(i >> 8)
+	}
+	want := bytes.Clone(room)
+	far := bytes.Repeat([]byte("far"), rawShort)
+	var to writes
+	r := NewRaw(NewOutput(&to, Options{FlushEvery: time.Hour}))
+	settle := r.Lasting()
+	give := func(b []byte) { r.Event(said(handshake.Server, b)) }
+	give(room[:16<<10])
+	give(room[16<<10 : 16<<10+1])
+	give(nil)
+	give(room[16<<10+1 : 40<<10])
+	give(far) // stands elsewhere
+	give(room[40<<10 : 60<<10])
+	give(room[61<<10 : 80<<10]) // not right behind it
+	settle()
+	clear(room[:80<<10])
+	give(room[80<<10 : 80<<10+7])
+	settle()
+	clear(room[:81<<10])
+	give(room[81<<10 : 81<<10+5])
+	if err := r.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	clear(room[:82<<10])
+	settle()
+	give(room[82<<10:])
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	expect := writes{
+		want[:40<<10], far, want[40<<10 : 60<<10], want[61<<10 : 80<<10],
+		slices.Concat(want[80<<10:80<<10+7], want[81<<10:81<<10+5]), want[82<<10:],
+	}
+	if !slices.EqualFunc(to, expect, bytes.Equal) {
+		t.Errorf("%d writes, not the %d that should be", len(to), len(expect))
+		for _, b := range to {
+			t.Logf("%d bytes", len(b))
+		}
 	}
 }
 

@@ -28,6 +28,7 @@ type decryptFlags struct {
 	withSecrets string
 	workers     int
 	table       muting
+	settle      func() // what raw has to take before data are another's; nil: nothing
 }
 
 func decryptCommand(e *env) *cobra.Command {
@@ -135,6 +136,7 @@ func (d *decryptFlags) run(ctx context.Context, e *env, s *config.Settings, file
 		Session:  engine.config(s, rsakex.NewLocal(engine.ring), handler),
 		Workers:  d.workers,
 		Select:   d.selection.Selection,
+		Settle:   d.settle,
 		Progress: progress(e, s.Output.Follow),
 	}
 	var finish func() error
@@ -159,7 +161,11 @@ func (d *decryptFlags) run(ctx context.Context, e *env, s *config.Settings, file
 // outputs opens what comes out. What was not asked for by name is a table.
 func (d *decryptFlags) outputs(e *env, o *config.Output) (*sink.Fan, error) {
 	out := openOutputs(e, o, captureOptions())
-	out.file(d.raw, func(w *sink.Output) sink.Sink { return sink.NewRaw(w) })
+	out.file(d.raw, func(w *sink.Output) sink.Sink {
+		raw := sink.NewRaw(w)
+		d.settle = raw.Lasting()
+		return raw
+	})
 	out.file(d.har, func(w *sink.Output) sink.Sink { return sink.NewHAR(w, sink.HAROptions{Version: versionText()}) })
 	if d.streams != "" {
 		out.add(func() (sink.Sink, error) {
