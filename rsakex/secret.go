@@ -3,6 +3,7 @@
 package rsakex
 
 import (
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
@@ -95,6 +96,24 @@ func (s *Secret) Then(f func()) {
 	}
 	s.mu.Unlock()
 	f()
+}
+
+// is reports whether two are one secret, or hold the same.
+func (s *Secret) is(other *Secret) bool {
+	if s == nil || other == nil || s == other {
+		return s == other && s != nil
+	}
+	theirs, err := other.Master()
+	return err == nil && s.holds(theirs)
+}
+
+// holds reports whether the secret is ready, and this one.
+func (s *Secret) holds(master []byte) bool {
+	if s == nil {
+		return false
+	}
+	mine, err := s.Master()
+	return err == nil && subtle.ConstantTimeCompare(mine, master) == 1
 }
 
 func (s *Secret) settle(master []byte, err error) {

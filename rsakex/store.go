@@ -4,7 +4,6 @@ package rsakex
 
 import (
 	"crypto/sha256"
-	"sync"
 
 	"github.com/sightglass/sightglass/handshake"
 )
@@ -22,7 +21,7 @@ const (
 )
 
 // Session is what must be known to read a session that is resumed. It must not be modified once it
-// is in a Store.
+// is in a Store, nor may what a Store returns, which may be another value of what [Session.Is] the same.
 type Session struct {
 	Key     KeyID // the private key that opened it; zero: none did, and it is never written to a file
 	Secret  *Secret
@@ -43,21 +42,12 @@ type SSL3Proof struct {
 	Signature  []byte
 }
 
-// size is what an entry counts for, in bytes: the maps and structs around it, the chain and a proof.
-func (s *Session) size() int {
-	n := entryOverhead
-	for _, der := range s.ClientChain {
-		n += len(der)
-	}
-	if s.ClientProof != nil {
-		n += proofOverhead + len(s.ClientProof.Signature)
-	}
-	return n
+// Is reports whether two are the same session: they have the same master secret, or wait for the same one.
+func (s *Session) Is(other *Session) bool {
+	return s == other || s != nil && other != nil && s.Secret.is(other.Secret)
 }
 
 const (
-	entryOverhead = 640
-	proofOverhead = 512
 	// bytesPerEntry bounds the memory of a store: this for each session of its limit. Client
 	// chains beyond it push out old sessions early.
 	bytesPerEntry = 1024
@@ -75,21 +65,6 @@ type Store struct {
 }
 
 type storeKey [sha256.Size]byte
-
-// shard is one least-recently-used list with its index.
-type shard struct {
-	mu         sync.Mutex
-	index      map[storeKey]*entry
-	head       entry // sentinel of the ring: head.next is the most recently used
-	limit      int
-	bytes, max int
-}
-
-type entry struct {
-	key        storeKey
-	session    *Session
-	prev, next *entry
-}
 
 // NewStore returns a store for up to limit sessions; zero or less means DefaultStoreLimit.
 func NewStore(limit int) *Store {
@@ -111,13 +86,6 @@ func NewStore(limit int) *Store {
 	return s
 }
 
-func (h *shard) init(limit int) {
-	h.index = make(map[storeKey]*entry)
-	h.head.prev, h.head.next = &h.head, &h.head
-	h.limit = limit
-	h.max = max(limit*bytesPerEntry, 1<<20)
-}
-
 func keyOf(kind Kind, id []byte) storeKey {
 	var room [256]byte // more than most tickets
 	return sha256.Sum256(append(append(room[:0], byte(kind)), id...))
@@ -133,6 +101,23 @@ func (s *Store) Put(kind Kind, id []byte, session *Session) {
 	}
 	k := keyOf(kind, id)
 	s.shard(k).put(k, session)
+	s.write(k, session)
+}
+
+// Promise keeps a session in the place of nothing, or of an earlier one, which may be nil, and reports whether it did.
+func (s *Store) Promise(kind Kind, id []byte, session, earlier *Session) bool {
+	if len(id) == 0 {
+		return false
+	}
+	k := keyOf(kind, id)
+	if !s.shard(k).promise(k, session, earlier) {
+		return false
+	}
+	s.write(k, session)
+	return true
+}
+
+func (s *Store) write(k storeKey, session *Session) {
 	if s.file != nil {
 		s.file.put(k, session)
 	}
@@ -147,11 +132,10 @@ func (s *Store) Get(kind Kind, id []byte) (*Session, bool) {
 	return s.shard(k).get(k)
 }
 
-// Remove forgets a session.
-func (s *Store) Remove(kind Kind, id []byte) {
+// Remove forgets a session, if it is what the ID or ticket leads to.
+func (s *Store) Remove(kind Kind, id []byte, session *Session) {
 	k := keyOf(kind, id)
-	session := s.shard(k).remove(k)
-	if session != nil && s.file != nil {
+	if s.shard(k).remove(k, session) && s.file != nil {
 		s.file.remove(k, session)
 	}
 }
@@ -160,10 +144,7 @@ func (s *Store) Remove(kind Kind, id []byte) {
 func (s *Store) Len() int {
 	n := 0
 	for i := range s.shards {
-		h := &s.shards[i]
-		h.mu.Lock()
-		n += len(h.index)
-		h.mu.Unlock()
+		n += s.shards[i].len()
 	}
 	return n
 }
@@ -175,76 +156,4 @@ func (s *Store) Close() error {
 		return nil
 	}
 	return s.file.close()
-}
-
-func (h *shard) put(k storeKey, session *Session) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if e, ok := h.index[k]; ok {
-		h.drop(e)
-	}
-	e := &entry{key: k, session: session}
-	h.index[k] = e
-	h.front(e)
-	h.bytes += session.size()
-	for len(h.index) > h.limit || h.bytes > h.max {
-		h.drop(h.head.prev)
-	}
-}
-
-func (h *shard) get(k storeKey) (*Session, bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	e, ok := h.index[k]
-	if !ok {
-		return nil, false
-	}
-	e.unlink()
-	h.front(e)
-	return e.session, true
-}
-
-// peek returns the session under k, or nil, and leaves the order as it is.
-func (h *shard) peek(k storeKey) *Session {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if e, ok := h.index[k]; ok {
-		return e.session
-	}
-	return nil
-}
-
-func (h *shard) remove(k storeKey) *Session {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	e, ok := h.index[k]
-	if !ok {
-		return nil
-	}
-	h.drop(e)
-	return e.session
-}
-
-// oldestFirst returns the shard's entries, the least recently used first.
-func (h *shard) oldestFirst() []*entry {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	all := make([]*entry, 0, len(h.index))
-	for e := h.head.prev; e != &h.head; e = e.prev {
-		all = append(all, e)
-	}
-	return all
-}
-
-func (h *shard) front(e *entry) {
-	e.prev, e.next = &h.head, h.head.next
-	e.prev.next, e.next.prev = e, e
-}
-
-func (e *entry) unlink() { e.prev.next, e.next.prev = e.next, e.prev }
-
-func (h *shard) drop(e *entry) {
-	e.unlink()
-	delete(h.index, e.key)
-	h.bytes -= e.session.size()
 }

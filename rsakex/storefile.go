@@ -163,7 +163,7 @@ func (f *storeFile) replay(r io.Reader) (good bool, err error) {
 		case !ok:
 			good = false // of a key that is gone, or damaged
 		case op.remove:
-			f.store.shard(op.key).remove(op.key)
+			f.store.shard(op.key).forget(op.key)
 		default:
 			f.store.shard(op.key).put(op.key, op.session)
 		}
@@ -241,8 +241,8 @@ func (f *storeFile) writeNew(path string) (seals *storeSeals, size int64, record
 		return err
 	}
 	for i := range f.store.shards {
-		for _, e := range f.store.shards[i].oldestFirst() {
-			next, ok := seals.seal(buf, storeOp{key: e.key, session: e.session})
+		for _, op := range f.store.shards[i].oldestFirst() {
+			next, ok := seals.seal(buf, op)
 			if !ok {
 				continue
 			}
@@ -346,8 +346,7 @@ func (f *storeFile) poll() (storeOp, bool) {
 // from meanwhile is left out.
 func (f *storeFile) add(op storeOp) int {
 	f.handled++
-	now := f.store.shard(op.key).peek(op.key)
-	if op.remove && now != nil || !op.remove && now != op.session {
+	if !f.store.shard(op.key).upToDate(op) {
 		return 0
 	}
 	buf, ok := f.seals.seal(f.buf, op)

@@ -55,7 +55,7 @@ func TestStoreFile(t *testing.T) {
 	s.Put(ByID, id(2), keyedSession(key, 9))
 	s.Put(ByID, id(2), keyedSession(key, 10))
 	s.Put(ByID, id(3), keyedSession(key, 11))
-	s.Remove(ByID, id(3))
+	remove(s, 3)
 	s.Put(ByID, id(4), testSession(4)) // opened by no key
 	secret, settle := NewSecret()
 	s.Put(ByID, id(5), &Session{Key: key, Secret: secret})

@@ -76,11 +76,11 @@ func (s *Session) remember(n *negotiation) {
 
 // store puts a session in the place of nothing, of an earlier promise or, when verified, of anything.
 func (n *negotiation) store(to *rsakex.Store, kind rsakex.Kind, id []byte, session *rsakex.Session) bool {
-	if old, ok := to.Get(kind, id); ok && !n.verified && old != n.promised {
-		return false
+	if !n.verified {
+		return to.Promise(kind, id, session, n.promised)
 	}
 	to.Put(kind, id, session)
-	return true
+	return len(id) > 0
 }
 
 // promiseTicket remembers a ticket whose record has to wait for the private key: its client does not.
@@ -117,10 +117,8 @@ func (s *Session) forget(n *negotiation) {
 	if s.cfg.Store == nil || n.server == nil || n.verified || n.promised == nil {
 		return
 	}
-	if got, ok := s.cfg.Store.Get(rsakex.ByID, n.server.SessionID); ok && got == n.promised && n.full {
-		s.cfg.Store.Remove(rsakex.ByID, n.server.SessionID)
+	if n.full {
+		s.cfg.Store.Remove(rsakex.ByID, n.server.SessionID, n.promised)
 	}
-	if got, ok := s.cfg.Store.Get(rsakex.ByTicket, n.ticket); ok && got == n.promised {
-		s.cfg.Store.Remove(rsakex.ByTicket, n.ticket)
-	}
+	s.cfg.Store.Remove(rsakex.ByTicket, n.ticket, n.promised)
 }
