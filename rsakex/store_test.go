@@ -245,21 +245,32 @@ func TestStoreSettles(t *testing.T) {
 	}
 }
 
-// BenchmarkCollection is what a collection of garbage takes with a full store.
+// BenchmarkCollection is what a collection of garbage takes with a full store, of clients without certificates and with one each.
 func BenchmarkCollection(b *testing.B) {
-	s := NewStore(0)
-	for i := range DefaultStoreLimit {
-		s.Put(ByID, id(i), testSession(i))
+	for _, client := range []struct {
+		name string
+		der  int // bytes
+	}{{"anonymous", 0}, {"certificate", 600}} {
+		b.Run(client.name, func(b *testing.B) {
+			s := NewStore(0)
+			for i := range DefaultStoreLimit {
+				session := testSession(i)
+				if client.der > 0 {
+					session.ClientChain = [][]byte{make([]byte, client.der)}
+				}
+				s.Put(ByID, id(i), session)
+			}
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			for b.Loop() {
+				runtime.GC()
+			}
+			n := float64(s.Len())
+			b.ReportMetric(float64(m.HeapAlloc)/n, "B/session")
+			b.ReportMetric(float64(m.HeapObjects)/n, "values/session")
+		})
 	}
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	for b.Loop() {
-		runtime.GC()
-	}
-	b.ReportMetric(float64(m.HeapAlloc)/DefaultStoreLimit, "B/session")
-	b.ReportMetric(float64(m.HeapObjects)/DefaultStoreLimit, "values/session")
-	runtime.KeepAlive(s)
 }
 
 // FuzzStore holds the store against a plain model of it.
