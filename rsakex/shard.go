@@ -12,7 +12,7 @@ import (
 //
 // A store holds 100,000 sessions by default, and a collection of garbage looks at all that has pointers: it took 20 ms with sessions
 // of four values each. So the sessions stand in slots without any. What has some is beside them, and that is little: sessions
-// whose secret is on its way, and what is known of clients with a certificate.
+// whose secret is on its way, and the certificates of clients, once each.
 type shard struct {
 	mu         sync.Mutex
 	index      map[storeKey]place
@@ -24,7 +24,8 @@ type shard struct {
 
 	promised map[place]*Session // secret and all; the slot has only the rest of the ring
 	settleAt int                // how many of them there are when they are looked through
-	clients  map[place]client
+	proofs   map[place]*SSL3Proof
+	chains   chains
 }
 
 // place says which slot. The one at ringHead is no session's: its next is the most recently used.
@@ -50,39 +51,26 @@ type slot struct {
 	suite   uint16
 	ems     bool
 	proven  bool
+	chain   chainNumber
 }
 
-// client is what a session has of a client with a certificate.
-type client struct {
-	chain [][]byte
-	proof *SSL3Proof
-}
-
-// What a session counts for, in bytes, beside its chain and signature: slot and index, what is beside them, and a transcript.
+// What a session counts for, in bytes, beside its chain and a signature: its place in slot and index, and a transcript.
 const (
-	slotOverhead   = 256
-	clientOverhead = 128
-	derOverhead    = 32
-	proofOverhead  = 512
+	slotOverhead  = 256
+	proofOverhead = 512
 )
 
+// size is what a session counts for, but for its chain.
 func (s *Session) size() int {
-	n := slotOverhead
-	if s.ClientChain != nil || s.ClientProof != nil {
-		n += clientOverhead
+	if s.ClientProof == nil {
+		return slotOverhead
 	}
-	for _, der := range s.ClientChain {
-		n += derOverhead + len(der)
-	}
-	if s.ClientProof != nil {
-		n += proofOverhead + len(s.ClientProof.Signature)
-	}
-	return n
+	return slotOverhead + proofOverhead + len(s.ClientProof.Signature)
 }
 
 func (h *shard) init(limit int) {
 	h.index = make(map[storeKey]place)
-	h.promised, h.clients = make(map[place]*Session), make(map[place]client)
+	h.promised, h.proofs, h.chains = make(map[place]*Session), make(map[place]*SSL3Proof), newChains()
 	h.settleAt = settleFrom
 	h.limit = limit
 	h.max = max(limit*bytesPerEntry, 1<<20)
@@ -125,7 +113,7 @@ func (h *shard) replace(k storeKey, session *Session) {
 	if old, ok := h.index[k]; ok {
 		h.drop(old)
 	}
-	size := session.size()
+	size := session.size() + chainSize(session.ClientChain)
 	if size > h.max {
 		return
 	}
@@ -157,9 +145,14 @@ func (h *shard) settle(at place, session *Session) bool {
 	copy(s.master[:], master)
 	s.opened, s.leaf, s.version, s.suite = session.Key, session.ServerLeaf, session.Version, session.Suite
 	s.ems, s.proven = session.EMS, session.ClientProven
-	if session.ClientChain != nil || session.ClientProof != nil {
-		h.clients[at] = client{session.ClientChain, session.ClientProof}
+	if session.ClientProof != nil {
+		h.proofs[at] = session.ClientProof
 	}
+	h.bytes -= int(s.size)
+	s.size = int32(session.size())
+	number, more := h.chains.use(session.ClientChain)
+	s.chain = number
+	h.bytes += int(s.size) + more
 	return true
 }
 
@@ -189,10 +182,9 @@ func (h *shard) session(at place) *Session {
 	s := h.slot(at)
 	all.master = s.master
 	all.secret.ready, all.secret.master = true, all.master[:]
-	c := h.clients[at]
 	all.session = Session{
 		Key: s.opened, Secret: &all.secret, Version: s.version, Suite: s.suite, EMS: s.ems,
-		ServerLeaf: s.leaf, ClientChain: c.chain, ClientProven: s.proven, ClientProof: c.proof,
+		ServerLeaf: s.leaf, ClientChain: h.chains.of(s.chain), ClientProven: s.proven, ClientProof: h.proofs[at],
 	}
 	return &all.session
 }
@@ -281,8 +273,8 @@ func (h *shard) drop(at place) {
 	s := h.slot(at)
 	delete(h.index, s.key)
 	delete(h.promised, at)
-	delete(h.clients, at)
-	h.bytes -= int(s.size)
+	delete(h.proofs, at)
+	h.bytes -= int(s.size) + h.chains.leave(s.chain)
 	*s = slot{next: h.free}
 	h.free = at
 }

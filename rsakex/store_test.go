@@ -124,14 +124,21 @@ func TestStoreBounds(t *testing.T) {
 		}
 	}
 	s := NewStore(1000)
-	chain := [][]byte{make([]byte, 100<<10)}
 	for i := range 1000 {
 		session := testSession(i)
-		session.ClientChain = chain
+		session.ClientChain = [][]byte{binary.BigEndian.AppendUint32(make([]byte, 100<<10), uint32(i))}
 		s.Put(ByID, id(i), session)
 	}
 	if n := s.Len(); n == 0 || n*(100<<10) > 1000*bytesPerEntry+1<<20 {
 		t.Errorf("%d sessions with 100 KiB each", n)
+	}
+	for i := range 1000 {
+		session := testSession(i)
+		session.ClientChain = [][]byte{make([]byte, 100<<10)}
+		s.Put(ByID, id(i), session)
+	}
+	if n := s.Len(); n != 1000 {
+		t.Errorf("%d sessions of one client of 1000", n)
 	}
 	huge := testSession(1)
 	huge.ClientChain = [][]byte{make([]byte, 16<<20)}
@@ -192,7 +199,7 @@ func TestStoreSettles(t *testing.T) {
 			ServerLeaf: [32]byte{1, byte(n)}, ClientProven: n%3 == 0,
 		}
 		if n%5 == 0 {
-			session.ClientChain = [][]byte{{byte(n)}, {2}}
+			session.ClientChain = [][]byte{{byte(n % 4)}, {2}}
 		}
 		if n%7 == 0 {
 			session.ClientProof = &SSL3Proof{Signature: []byte{byte(n)}}
@@ -231,8 +238,9 @@ func TestStoreSettles(t *testing.T) {
 	for n := range 600 {
 		remove(s, n)
 	}
-	if len(h.promised)+len(h.clients)+len(h.index) > 0 {
-		t.Errorf("%d promised, %d clients, %d in the index are left", len(h.promised), len(h.clients), len(h.index))
+	if len(h.promised)+len(h.proofs)+len(h.index)+len(h.chains.numbers) > 0 || h.bytes != 0 {
+		t.Errorf("%d promised, %d proofs, %d in the index, %d chains, %d bytes are left",
+			len(h.promised), len(h.proofs), len(h.index), len(h.chains.numbers), h.bytes)
 	}
 	for at := place(1); at < h.used; at++ {
 		left := *h.slot(at)
@@ -248,15 +256,18 @@ func TestStoreSettles(t *testing.T) {
 // BenchmarkCollection is what a collection of garbage takes with a full store, of clients without certificates and with one each.
 func BenchmarkCollection(b *testing.B) {
 	for _, client := range []struct {
-		name string
-		der  int // bytes
-	}{{"anonymous", 0}, {"certificate", 600}} {
+		name    string
+		der     int // bytes
+		clients int
+	}{{"anonymous", 0, 0}, {"a_client_each", 600, DefaultStoreLimit}, {"1000_clients", 1200, 1000}} {
 		b.Run(client.name, func(b *testing.B) {
 			s := NewStore(0)
 			for i := range DefaultStoreLimit {
 				session := testSession(i)
 				if client.der > 0 {
-					session.ClientChain = [][]byte{make([]byte, client.der)}
+					der := make([]byte, client.der)
+					binary.BigEndian.PutUint32(der, uint32(i%client.clients))
+					session.ClientChain = [][]byte{der}
 				}
 				s.Put(ByID, id(i), session)
 			}
@@ -303,7 +314,7 @@ func FuzzStore(f *testing.F) {
 					promises = append(promises, func() { settle(master, nil) })
 				}
 				if op&0x10 != 0 {
-					session.ClientChain = [][]byte{id(k)}
+					session.ClientChain = [][]byte{id(k % 3)}
 				}
 				s.Put(ByID, id(k), session)
 				forget(k)
