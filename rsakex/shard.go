@@ -31,9 +31,10 @@ type shard struct {
 // place says which slot. The one at ringHead is no session's: its next is the most recently used.
 type place int32
 
+const ringHead place = 0
+
 const (
-	ringHead    place = 0
-	slotsAtOnce       = 64
+	slotsAtOnce = 64
 	// settleFrom is how many promised sessions a shard has at least before it is looked whether their secrets are there.
 	settleFrom = 16
 )
