@@ -102,7 +102,7 @@ func (m *merger) event(p *part, r *record) {
 		Time: r.time, Flow: flow, Lost: r.lost, Alert: r.alert,
 	}
 	if !r.hasNoData {
-		m.ev.Data = p.data[r.from:r.to]
+		m.ev.Data = p.data[r.from:r.to] // its capacity shows whether the next stands behind it (sink.Raw)
 	}
 	m.handler.Event(&m.ev)
 }

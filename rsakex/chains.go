@@ -23,7 +23,6 @@ type chain struct {
 	sum  chainSum
 	der  [][]byte
 	uses int
-	size int         // what it counts for, in bytes
 	next chainNumber // if it is free
 }
 
@@ -66,9 +65,9 @@ func (c *chains) use(der [][]byte) (n chainNumber, more int) {
 		n = chainNumber(len(c.all))
 		c.all = append(c.all, chain{})
 	}
-	c.all[n] = chain{sum: sum, der: der, uses: 1, size: chainSize(der)}
+	c.all[n] = chain{sum: sum, der: der, uses: 1}
 	c.numbers[sum] = n
-	return n, c.all[n].size
+	return n, chainSize(der)
 }
 
 // leave says that one does not use a chain any more, and returns how many bytes there are less because of that.
@@ -80,7 +79,7 @@ func (c *chains) leave(n chainNumber) (less int) {
 	if one.uses--; one.uses > 0 {
 		return 0
 	}
-	less = one.size
+	less = chainSize(one.der)
 	delete(c.numbers, one.sum)
 	*one = chain{next: c.free}
 	c.free = n

@@ -3,7 +3,6 @@
 package rsakex
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"testing"
@@ -40,7 +39,7 @@ func TestChains(t *testing.T) {
 		want := 0
 		for _, i := range users {
 			if got := c.of(numbers[i]); !reflect.DeepEqual(got, all[i]) {
-				t.Fatalf("step %d: %s, want %s", step, fmt.Sprint(got), fmt.Sprint(all[i]))
+				t.Fatalf("step %d: %v, want %v", step, got, all[i])
 			}
 		}
 		seen := make(map[int]bool)

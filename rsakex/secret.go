@@ -100,8 +100,11 @@ func (s *Secret) Then(f func()) {
 
 // is reports whether two are one secret, or hold the same.
 func (s *Secret) is(other *Secret) bool {
-	if s == nil || other == nil || s == other {
-		return s == other && s != nil
+	switch {
+	case s == nil || other == nil:
+		return false
+	case s == other:
+		return true
 	}
 	theirs, err := other.Master()
 	return err == nil && s.holds(theirs)

@@ -43,7 +43,6 @@ const (
 type slot struct {
 	key        storeKey
 	prev, next place
-	size       int32 // what it counts for
 
 	opened  KeyID
 	leaf    [32]byte
@@ -61,13 +60,16 @@ const (
 	proofOverhead = 512
 )
 
-// size is what a session counts for, but for its chain.
-func (s *Session) size() int {
-	if s.ClientProof == nil {
+// sizeWith is what a session counts for with a proof, or with nil, but for its chain.
+func sizeWith(proof *SSL3Proof) int {
+	if proof == nil {
 		return slotOverhead
 	}
-	return slotOverhead + proofOverhead + len(s.ClientProof.Signature)
+	return slotOverhead + proofOverhead + len(proof.Signature)
 }
+
+// size is what a session counts for as long as its chain is its own.
+func (s *Session) size() int { return sizeWith(s.ClientProof) + chainSize(s.ClientChain) }
 
 func (h *shard) init(limit int) {
 	h.index = make(map[storeKey]place)
@@ -106,22 +108,21 @@ func (h *shard) promise(k storeKey, session, earlier *Session) bool {
 	if at, ok := h.index[k]; ok && !h.is(at, earlier) {
 		return false
 	}
-	h.replace(k, session)
-	return true
+	return h.replace(k, session)
 }
 
-func (h *shard) replace(k storeKey, session *Session) {
+// replace puts a session in the place of what is there. It returns false if that is beyond all that the shard may hold.
+func (h *shard) replace(k storeKey, session *Session) bool {
 	if old, ok := h.index[k]; ok {
 		h.drop(old)
 	}
-	size := session.size() + chainSize(session.ClientChain)
+	size := session.size()
 	if size > h.max {
-		return
+		return false
 	}
 	at := h.take()
 	h.index[k] = at
-	s := h.slot(at)
-	s.key, s.size = k, int32(size)
+	h.slot(at).key = k
 	h.front(at)
 	h.bytes += size
 	if !h.settle(at, session) {
@@ -131,6 +132,7 @@ func (h *shard) replace(k storeKey, session *Session) {
 	for len(h.index) > h.limit || h.bytes > h.max {
 		h.drop(h.slot(ringHead).prev)
 	}
+	return true
 }
 
 // settle puts a session whose secret is there into its slot. It returns false if it is not there, or will never be.
@@ -149,11 +151,9 @@ func (h *shard) settle(at place, session *Session) bool {
 	if session.ClientProof != nil {
 		h.proofs[at] = session.ClientProof
 	}
-	h.bytes -= int(s.size)
-	s.size = int32(session.size())
 	number, more := h.chains.use(session.ClientChain)
 	s.chain = number
-	h.bytes += int(s.size) + more
+	h.bytes += more - chainSize(session.ClientChain)
 	return true
 }
 
@@ -272,10 +272,14 @@ func (h *shard) unlink(at place) {
 func (h *shard) drop(at place) {
 	h.unlink(at)
 	s := h.slot(at)
+	if session := h.promised[at]; session != nil {
+		h.bytes -= session.size()
+	} else {
+		h.bytes -= sizeWith(h.proofs[at]) + h.chains.leave(s.chain)
+	}
 	delete(h.index, s.key)
 	delete(h.promised, at)
 	delete(h.proofs, at)
-	h.bytes -= int(s.size) + h.chains.leave(s.chain)
 	*s = slot{next: h.free}
 	h.free = at
 }

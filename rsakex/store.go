@@ -94,7 +94,7 @@ func keyOf(kind Kind, id []byte) storeKey {
 func (s *Store) shard(k storeKey) *shard { return &s.shards[int(k[0])%len(s.shards)] }
 
 // Put keeps a session under an ID or ticket, in the place of what was there. The Secret need not be
-// ready. An empty id is ignored.
+// ready. An empty id is ignored, and so is a session larger than all that there is room for.
 func (s *Store) Put(kind Kind, id []byte, session *Session) {
 	if len(id) == 0 {
 		return
