@@ -22,11 +22,11 @@ func Decrypt(ctx context.Context, o Options) (Stats, error) {
 	if err != nil {
 		return Stats{}, err
 	}
-	if err := check(files); err != nil {
+	if err := check(ctx, files); err != nil {
 		return Stats{}, err
 	}
 	if o.WithSecrets != nil {
-		spooled, remove, err := spool(files)
+		spooled, remove, err := spool(ctx, files)
 		defer remove()
 		if err != nil {
 			return Stats{}, err
@@ -38,7 +38,7 @@ func Decrypt(ctx context.Context, o Options) (Stats, error) {
 }
 
 // check refuses, before anything is read, what is no capture.
-func check(files []pcapng.File) error {
+func check(ctx context.Context, files []pcapng.File) error {
 	if len(files) == 0 {
 		return errors.New("no capture file")
 	}
@@ -46,7 +46,7 @@ func check(files []pcapng.File) error {
 		if !f.Again {
 			continue
 		}
-		in, err := f.Open()
+		in, err := f.Open(ctx)
 		if err != nil {
 			return err
 		}
@@ -56,7 +56,7 @@ func check(files []pcapng.File) error {
 }
 
 // spool copies what can be read only once to temporary files.
-func spool(files []pcapng.File) (spooled []pcapng.File, remove func(), err error) {
+func spool(ctx context.Context, files []pcapng.File) (spooled []pcapng.File, remove func(), err error) {
 	var names []string
 	remove = func() {
 		for _, name := range names {
@@ -68,7 +68,7 @@ func spool(files []pcapng.File) (spooled []pcapng.File, remove func(), err error
 			spooled = append(spooled, f)
 			continue
 		}
-		name, err := f.Spool()
+		name, err := f.Spool(ctx)
 		if name != "" {
 			names = append(names, name)
 		}
@@ -96,7 +96,7 @@ type decryption struct {
 
 func (d *decryption) run(ctx context.Context) (Stats, error) {
 	cfg := *d.o.Session
-	logs := gatherSecrets(d.files, cfg.KeyLog)
+	logs := gatherSecrets(ctx, d.files, cfg.KeyLog)
 	cfg.KeyLog = logs.keyLog()
 	handler := cfg.Handler
 	if d.o.WithSecrets != nil {

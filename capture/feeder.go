@@ -77,7 +77,10 @@ func (f *feeder) run(ctx context.Context) {
 // file reads one file. What is wrong with it becomes a warning, or with what was read of the other
 // files the error at the end; only when ctx ends are no further files read.
 func (f *feeder) file(ctx context.Context, file pcapng.File) error {
-	in, err := file.Open()
+	in, err := file.Open(ctx)
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err != nil {
 		f.stats.Warnings = append(f.stats.Warnings, err)
 		f.ends = append(f.ends, 0)
@@ -92,21 +95,18 @@ func (f *feeder) file(ctx context.Context, file pcapng.File) error {
 		}
 	}
 	before := f.read
-	for err == nil {
-		if err = ctx.Err(); err != nil {
-			break
-		}
+	for err == nil && ctx.Err() == nil {
 		b := f.take()
 		err = f.fill(b, in, file.Again)
 		f.read = before + in.Used()
 		f.give(b)
 	}
 	f.ends = append(f.ends, in.Offset())
-	if err == io.EOF {
+	switch {
+	case err == io.EOF:
 		return nil
-	}
-	if err == ctx.Err() {
-		return err
+	case ctx.Err() != nil:
+		return ctx.Err()
 	}
 	f.stats.Warnings = append(f.stats.Warnings, err)
 	return nil

@@ -3,6 +3,7 @@
 package capture
 
 import (
+	"context"
 	"sync/atomic"
 
 	"github.com/sightglass/sightglass/capture/pcapng"
@@ -18,11 +19,11 @@ type secrets struct {
 
 // gatherSecrets reads the files through for their secrets, which may stand behind the packets that
 // need them. In a file that can be read only once they count from where they stand.
-func gatherSecrets(files []pcapng.File, given keylog.Source) *secrets {
+func gatherSecrets(ctx context.Context, files []pcapng.File, given keylog.Source) *secrets {
 	s := &secrets{given: given}
 	for _, f := range files {
 		if f.Again {
-			pcapng.FindSecrets(f, pcapng.SecretsTLS, s.add)
+			pcapng.FindSecrets(ctx, f, pcapng.SecretsTLS, s.add)
 		} else if s.found == nil {
 			s.found = keylog.NewSecrets(0)
 		}

@@ -5,12 +5,14 @@ package pcapng
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -60,9 +62,9 @@ func (f File) Name() string {
 }
 
 // Spool copies a file that can be read only once to a temporary one, whose path it returns, also
-// with an error: the caller removes it.
-func (f File) Spool() (string, error) {
-	in, src, err := f.content()
+// with an error: the caller removes it. It ends early, with ctx's error, when that does.
+func (f File) Spool(ctx context.Context) (string, error) {
+	in, src, err := f.content(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -82,14 +84,17 @@ func (f File) Spool() (string, error) {
 // Input is an open capture file.
 type Input struct {
 	*Reader
-	file *os.File
-	used atomic.Int64
-	done func()
+	ctx   context.Context // of its reads
+	file  *os.File
+	await func() error // waits for something to read, or ctx's end; nil: a read does
+	used  atomic.Int64
+	done  []func()
 }
 
-// Open opens the file and looks through its compression, which is told by its first bytes.
-func (f File) Open() (*Input, error) {
-	in, src, err := f.content()
+// Open opens the file and looks through its compression, which is told by its first bytes. When ctx ends so do the reads, with
+// its error, those of a pipe that wait for what nobody writes, too.
+func (f File) Open(ctx context.Context) (*Input, error) {
+	in, src, err := f.content(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -101,14 +106,16 @@ func (f File) Open() (*Input, error) {
 }
 
 // content opens the file and returns what is in it, decompressed.
-func (f File) content() (*Input, io.Reader, error) {
-	in := &Input{file: os.Stdin, done: func() {}}
-	if f.Path != Stdin {
-		file, err := os.Open(f.Path)
-		if err != nil {
-			return nil, nil, err
-		}
-		in.file = file
+func (f File) content(ctx context.Context) (*Input, io.Reader, error) {
+	in := &Input{ctx: ctx, file: os.Stdin}
+	var err error
+	if f.Path == Stdin {
+		err = in.awaitStdin()
+	} else {
+		err = in.open(f.Path)
+	}
+	if err != nil {
+		return nil, nil, err
 	}
 	src, err := in.decompress(f.Name())
 	if err != nil {
@@ -118,13 +125,29 @@ func (f File) content() (*Input, io.Reader, error) {
 	return in, src, nil
 }
 
+// open opens a file that has a name.
+func (in *Input) open(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	in.file = file
+	stop := context.AfterFunc(in.ctx, func() {
+		_ = file.SetReadDeadline(time.Unix(1, 0)) // of a file that is no pipe there is none, nor a wait
+	})
+	in.done = append(in.done, func() { stop() })
+	return nil
+}
+
 // Used returns how many bytes of the file were read, before decompression. It may be called from
 // another goroutine.
 func (in *Input) Used() int64 { return in.used.Load() }
 
 // Close closes the file, unless it is standard input.
 func (in *Input) Close() error {
-	in.done()
+	for _, do := range in.done {
+		do()
+	}
 	if in.file == os.Stdin {
 		return nil
 	}
@@ -135,8 +158,20 @@ func (in *Input) Close() error {
 type counted struct{ in *Input }
 
 func (c counted) Read(b []byte) (int, error) {
-	n, err := c.in.file.Read(b)
-	c.in.used.Add(int64(n))
+	in := c.in
+	if in.await != nil {
+		if err := in.await(); err != nil {
+			return 0, err
+		}
+	}
+	if err := in.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := in.file.Read(b)
+	in.used.Add(int64(n))
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = in.ctx.Err()
+	}
 	return n, err
 }
 
@@ -171,7 +206,7 @@ func (in *Input) decompress(name string) (io.Reader, error) {
 		if err != nil {
 			return nil, &Error{Name: name, Kind: ErrNotCapture, Detail: "it begins like zstd, but " + err.Error()}
 		}
-		in.done = z.Close
+		in.done = append(in.done, z.Close)
 		return decompressed{z}, nil
 	}
 	return head, nil
@@ -238,7 +273,7 @@ func Set(paths []string) ([]File, error) {
 
 // firstTime returns the time of the first packet.
 func (f File) firstTime() (int64, bool) {
-	in, err := f.Open()
+	in, err := f.Open(context.Background())
 	if err != nil {
 		return 0, false
 	}

@@ -47,7 +47,7 @@ func openFile(t testing.TB, path string) (*Input, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := f.Open()
+	in, err := f.Open(t.Context())
 	if err == nil {
 		t.Cleanup(func() { in.Close() })
 	}
@@ -182,14 +182,14 @@ func TestFindSecrets(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got []string
-			FindSecrets(f, SecretsTLS, func(b []byte) { got = append(got, string(b)) })
+			FindSecrets(t.Context(), f, SecretsTLS, func(b []byte) { got = append(got, string(b)) })
 			if !slices.Equal(got, []string{"first\n", large, "last\n"}) {
 				t.Errorf("%d blocks", len(got))
 			}
 		}
 	}
 	f, _ := Stat(file(t, "x", little().pcap(magicMicro, 4, 1).Bytes()))
-	FindSecrets(f, SecretsTLS, func([]byte) { t.Error("secrets in a pcap file") })
+	FindSecrets(t.Context(), f, SecretsTLS, func([]byte) { t.Error("secrets in a pcap file") })
 }
 
 func TestSpool(t *testing.T) {
@@ -198,7 +198,7 @@ func TestSpool(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path, err := f.Spool()
+	path, err := f.Spool(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ package pcapng
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -40,7 +41,7 @@ func NewInjector(w io.Writer, files []File) (*Injector, error) {
 	if len(files) == 0 {
 		return nil, errors.New("no capture file")
 	}
-	in, src, err := files[0].content()
+	in, src, err := files[0].content(context.Background())
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +128,7 @@ func (j *Injector) Finish(ends []int64) error {
 
 // rest copies a file between two offsets.
 func (j *Injector) rest(f File, first bool, from, end int64) error {
-	in, src, err := f.content()
+	in, src, err := f.content(context.Background())
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ func inject(t *testing.T, lines []string, contents ...[]byte) []byte {
 			t.Fatal(err)
 		}
 		files = append(files, f)
-		in, err := f.Open()
+		in, err := f.Open(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

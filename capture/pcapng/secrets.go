@@ -2,6 +2,8 @@
 
 package pcapng
 
+import "context"
+
 // gathering collects a Decryption Secrets Block that is larger than the buffer. It grows with what
 // is really read.
 type gathering struct {
@@ -54,9 +56,9 @@ func (r *Reader) secretsBlock(size uint32) error {
 
 // FindSecrets reads a file to its end for its Decryption Secrets Blocks, which may stand behind the
 // packets that need them, and hands those of the given kind to take. Only a pcapng file has any;
-// others are left at once. What is wrong with a file is left for who reads its packets to say.
-func FindSecrets(f File, kind uint32, take func(secrets []byte)) {
-	in, err := f.Open()
+// others are left at once, and all when ctx ends. What is wrong with a file is left for who reads its packets to say.
+func FindSecrets(ctx context.Context, f File, kind uint32, take func(secrets []byte)) {
+	in, err := f.Open(ctx)
 	if err != nil {
 		return
 	}
