@@ -155,6 +155,9 @@ func (d *decryptFlags) run(ctx context.Context, e *env, s *config.Settings, file
 	if stats.Packets > 0 {
 		keys.report(ctx)
 	}
+	if err == nil {
+		d.selection.reportMissing(e)
+	}
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/sightglass/sightglass/handshake"
 	"github.com/sightglass/sightglass/session"
@@ -15,9 +16,10 @@ import (
 type list struct {
 	w io.Writer
 
-	mu  sync.Mutex
-	any bool
-	err error
+	mu   sync.Mutex
+	any  bool
+	wide int // what the peers take in a line, in characters, so far: IPv6 takes more than there is room for in IPv4's lines
+	err  error
 }
 
 // Event writes the line of a flow that ended.
@@ -27,19 +29,24 @@ func (l *list) Event(e *session.Event) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	f := e.Flow
+	peers := fmt.Sprintf("%v → %v", f.Client, f.Server)
+	l.wide = max(l.wide, leastWide, utf8.RuneCountInString(peers))
 	if !l.any {
 		l.any = true
-		l.printf("%6s  %-15s  %-44s %-9s %-8s %12s %12s  %s\n", "flow", "start", "client → server", "outcome", "version", "up", "down", "what")
+		l.printf("%6s  %-15s  %-*s %-9s %-8s %12s %12s  %s\n", "flow", "start", l.wide, "client → server", "outcome", "version", "up", "down", "what")
 	}
-	f := e.Flow
 	version := ""
 	if f.Version != 0 {
 		version = f.Version.String()
 	}
-	l.printf("%6d  %s  %-44s %-9v %-8s %12d %12d  %s\n", f.ID, f.Start.Format("15:04:05.000000"),
-		fmt.Sprintf("%v → %v", f.Client, f.Server), f.Outcome, version,
+	l.printf("%6d  %s  %-*s %-9v %-8s %12d %12d  %s\n", f.ID, f.Start.Format("15:04:05.000000"),
+		l.wide, peers, f.Outcome, version,
 		f.Plaintext[handshake.Client], f.Plaintext[handshake.Server], about(f))
 }
+
+// leastWide has room for the peers of a flow in IPv4.
+const leastWide = 44
 
 func (l *list) printf(format string, args ...any) {
 	if _, err := fmt.Fprintf(l.w, format, args...); err != nil && l.err == nil {

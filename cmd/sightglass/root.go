@@ -114,7 +114,20 @@ them, listening beside them, or from a capture made earlier.`,
 		root.AddCommand(sub)
 	}
 	root.SetHelpCommandGroupID(groupHelp)
+	root.InitDefaultHelpCmd()
+	if help, _, err := root.Find([]string{"help"}); err == nil {
+		help.Args = helpTopic
+	}
 	return root
+}
+
+// helpTopic refuses what there is no help about.
+func helpTopic(cmd *cobra.Command, args []string) error {
+	topic, rest, err := cmd.Root().Find(args)
+	if err != nil {
+		return usageError{err}
+	}
+	return unknownCommand(topic, rest)
 }
 
 func unknownCommand(cmd *cobra.Command, args []string) error {

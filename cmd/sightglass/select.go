@@ -22,6 +22,7 @@ type selection struct {
 	capture.Selection
 	flows    []uint64
 	subjects []string
+	last     uint64 // the highest number of a flow that there was
 }
 
 // errFlowWithSecrets: the packets of one flow's number are known only when it is over.
@@ -108,17 +109,27 @@ func (s *selection) handler(next session.Handler) session.Handler {
 	if len(s.flows) == 0 {
 		return next
 	}
-	return numbered{s.flows, next}
+	return numbered{s, next}
 }
 
 type numbered struct {
-	flows []uint64
-	next  session.Handler
+	*selection
+	next session.Handler
 }
 
 // Event implements session.Handler.
 func (n numbered) Event(e *session.Event) {
+	n.last = max(n.last, e.Flow.ID)
 	if slices.Contains(n.flows, e.Flow.ID) {
 		n.next.Event(e)
+	}
+}
+
+// reportMissing names the numbers that no flow had.
+func (s *selection) reportMissing(e *env) {
+	for _, n := range s.flows {
+		if n == 0 || n > s.last {
+			e.warn("there is no flow %d: %s has %d", n, s.among(), s.last)
+		}
 	}
 }

@@ -62,6 +62,7 @@ func runSniff(ctx context.Context, e *env, s config.Settings, sel *selection, wi
 	beside.Wait()
 	l.live.stats(l.figures)
 	l.report()
+	sel.reportMissing(e)
 	return err
 }
 
