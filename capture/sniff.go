@@ -37,7 +37,10 @@ type SniffOptions struct {
 	WithSecrets io.Writer
 	// Shunter drops flows that cannot be read before they are captured; nil: they are captured.
 	Shunter Shunter
-	Bounds  Bounds
+	// Failed is told, from any goroutine, what keeps an interface from being captured from now on, while others go on; nil: only the
+	// error of Run says so.
+	Failed func(error)
+	Bounds Bounds
 }
 
 // Shunter keeps packets of flows from being captured.

@@ -5,6 +5,7 @@ package capture
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -127,14 +128,18 @@ func (s *Sniffer) newShard() *shard {
 	return sh
 }
 
-// Run captures until ctx ends, and then ends all flows. It returns nil, or what kept an interface from
+// Run captures until ctx ends, and then ends all flows. It returns nil, or what kept interfaces from
 // being captured: the others go on.
 func (s *Sniffer) Run(ctx context.Context) error {
 	defer s.close()
-	errs := make([]error, len(s.readers))
+	lost := s.lostInterfaces()
 	var readers sync.WaitGroup
-	for i, r := range s.readers {
-		readers.Go(func() { errs[i] = r.run(ctx) })
+	for _, r := range s.readers {
+		readers.Go(func() {
+			if err := r.run(ctx); err != nil {
+				lost.add(r.socket.Interface(), err)
+			}
+		})
 	}
 	done := make(chan struct{})
 	var ticker sync.WaitGroup
@@ -149,7 +154,41 @@ func (s *Sniffer) Run(ctx context.Context) error {
 		sh.t.finish(sh.n, sh.clock.at(time.Now().UnixNano()))
 		sh.mu.Unlock()
 	}
-	return errors.Join(errors.Join(errs...), copied())
+	return errors.Join(errors.Join(lost.errs...), copied())
+}
+
+// lostInterfaces are those that cannot be captured any more, each with what its first socket to fail says.
+type lostInterfaces struct {
+	failed func(error)
+
+	mu    sync.Mutex
+	names map[string]bool // of all: whether it is lost
+	left  int
+	errs  []error
+}
+
+func (s *Sniffer) lostInterfaces() *lostInterfaces {
+	l := &lostInterfaces{failed: s.o.Failed, names: make(map[string]bool)}
+	for _, r := range s.readers {
+		l.names[r.socket.Interface()] = false
+	}
+	l.left = len(l.names)
+	return l
+}
+
+func (l *lostInterfaces) add(name string, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.names[name] {
+		return
+	}
+	l.names[name] = true
+	l.left--
+	err = fmt.Errorf("%s: %w", name, err)
+	l.errs = append(l.errs, err)
+	if l.left > 0 && l.failed != nil {
+		l.failed(err)
+	}
 }
 
 // tick lets the flows know that time goes on, and keeps to the bounds.

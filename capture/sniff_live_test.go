@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -429,14 +430,15 @@ func TestSnifferErrors(t *testing.T) {
 	}
 }
 
-// The interface of a sniffer may go while it runs.
+// The interfaces of a sniffer may go while it runs.
 func TestSniffInterfaceGoes(t *testing.T) {
 	hosts := nettest.Hosts(t)
-	s := newLiveStory()
+	failed := make(chan error, 10)
 	var sniffer *Sniffer
 	err := hosts.Box.Do(func() (err error) {
 		sniffer, err = NewSniffer(SniffOptions{
-			Interfaces: []string{nettest.BoxClientLink}, Session: &session.Config{Handler: s}, RingSize: 1, Fanout: 2,
+			Interfaces: []string{nettest.BoxClientLink, nettest.BoxServerLink}, Session: &session.Config{Handler: newLiveStory()}, RingSize: 1, Fanout: 2,
+			Failed: func(err error) { failed <- err },
 		})
 		return err
 	})
@@ -448,7 +450,16 @@ func TestSniffInterfaceGoes(t *testing.T) {
 	if err := hosts.Box.Remove(nettest.BoxClientLink); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-done; !errors.Is(err, afpacket.ErrGone) {
+	if err := <-failed; !errors.Is(err, afpacket.ErrGone) || !strings.HasPrefix(err.Error(), nettest.BoxClientLink+": ") {
 		t.Error(err)
+	}
+	if err := hosts.Box.Remove(nettest.BoxServerLink); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; !errors.Is(err, afpacket.ErrGone) || strings.Count(err.Error(), "\n") != 1 {
+		t.Errorf("not a line for each interface: %v", err)
+	}
+	if len(failed) > 0 {
+		t.Errorf("told once more: %v", <-failed)
 	}
 }

@@ -48,7 +48,7 @@ presented, what was read, why not the rest, and what to do about it.`,
 		if err == nil {
 			sel.reportMissing(e)
 		}
-		if err == nil && told == 0 && sel.last == 0 {
+		if err == nil && told == 0 && sel.last.Load() == 0 {
 			e.warn("no flow to tell of: %d packets, %d connections", stats.Packets, stats.Connections)
 		}
 		return errors.Join(err, writeErr)

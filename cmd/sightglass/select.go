@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/spf13/pflag"
 
@@ -22,7 +23,7 @@ type selection struct {
 	capture.Selection
 	flows    []uint64
 	subjects []string
-	last     uint64 // the highest number of a flow that there was
+	last     atomic.Uint64 // the highest number of a flow that there was
 }
 
 // errFlowWithSecrets: the packets of one flow's number are known only when it is over.
@@ -117,9 +118,11 @@ type numbered struct {
 	next session.Handler
 }
 
-// Event implements session.Handler.
+// Event implements session.Handler, for flows of several goroutines.
 func (n numbered) Event(e *session.Event) {
-	n.last = max(n.last, e.Flow.ID)
+	for last := n.last.Load(); e.Flow.ID > last && !n.last.CompareAndSwap(last, e.Flow.ID); {
+		last = n.last.Load()
+	}
 	if slices.Contains(n.flows, e.Flow.ID) {
 		n.next.Event(e)
 	}
@@ -127,9 +130,10 @@ func (n numbered) Event(e *session.Event) {
 
 // reportMissing names the numbers that no flow had.
 func (s *selection) reportMissing(e *env) {
+	last := s.last.Load()
 	for _, n := range s.flows {
-		if n == 0 || n > s.last {
-			e.warn("there is no flow %d: %s has %d", n, s.among(), s.last)
+		if n == 0 || n > last {
+			e.warn("there is no flow %d: %s has %d", n, s.among(), last)
 		}
 	}
 }

@@ -85,6 +85,7 @@ func (l *listener) open(s *config.Settings, sel *selection, withSecrets io.Write
 		Promiscuous: s.Sniff.Promisc,
 		Select:      sel.Selection,
 		WithSecrets: withSecrets,
+		Failed:      func(err error) { l.e.warn("%s; the other interfaces go on", oneLine(err)) },
 	}
 	if s.Sniff.Shunt {
 		if l.shunt, err = bpf.NewShunt(maxShunted, bpf.ShuntPassEnds()); err != nil {
