@@ -126,6 +126,7 @@ type fileConsumer struct {
 	run     []byte // what is written behind it: records that stand together in a chunk
 	pre     []byte // scratch
 	records int    // in the current file
+	waiting int    // records in buf and run
 	size    int64  // of the current file with buf and run, without tail
 	begun   bool   // head is written or in buf
 	first   int64  // time of the file's first record
@@ -183,8 +184,14 @@ func (c *fileConsumer) record(r record) error {
 		c.add(c.pre)
 	}
 	c.records++
-	return c.extend(r.data)
+	err := c.extend(r.data)
+	if err == nil {
+		c.waiting++
+	}
+	return err
 }
+
+func (c *fileConsumer) unwritten() int { return c.waiting }
 
 // extend puts b behind all else, where it lies.
 func (c *fileConsumer) extend(b []byte) error {
@@ -245,6 +252,7 @@ func (c *fileConsumer) write() error {
 	if err != nil {
 		return fmt.Errorf("output %s: %w", c.o.path, err)
 	}
+	c.waiting = 0
 	return nil
 }
 

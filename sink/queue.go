@@ -85,6 +85,8 @@ type consumer interface {
 	// flush makes all records visible.
 	flush() error
 	close() error
+	// unwritten returns how many records were taken, and not written yet.
+	unwritten() int
 }
 
 // A chunk is memory for records, which stand in it one behind the other, so that those which stay
@@ -437,6 +439,7 @@ func (q *queue) note(err error) {
 		return
 	}
 	q.err = err
+	q.dropped.Add(uint64(q.c.unwritten()))
 	if q.opt.Failed != nil {
 		q.opt.Failed(err)
 	}

@@ -143,6 +143,20 @@ func (f *failing) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// What was taken and could not be written is dropped, too.
+func TestFailedFlushCounts(t *testing.T) {
+	k := NewKeyLog(NewOutput(&failing{}, Options{}))
+	for i := range uint64(3) {
+		k.Event(secrets(i, epoch, "a\n"))
+	}
+	if k.Flush() == nil || k.Dropped() != 3 {
+		t.Errorf("Flush reports no error, or other than 3 dropped: %d", k.Dropped())
+	}
+	if k.Close() == nil || k.Dropped() != 3 {
+		t.Errorf("Close reports no error, or other than 3 dropped: %d", k.Dropped())
+	}
+}
+
 func TestFailureIsStickyAndNeverBlocks(t *testing.T) {
 	var told []error
 	k := NewKeyLog(NewOutput(&failing{left: 1}, Options{Lossless: true, Buffer: 1, Failed: func(err error) { told = append(told, err) }}))
@@ -157,8 +171,8 @@ func TestFailureIsStickyAndNeverBlocks(t *testing.T) {
 	if err := k.Flush(); err == nil {
 		t.Error("Flush reports no error")
 	}
-	if k.Close() == nil || k.Dropped() == 0 {
-		t.Errorf("Close reports no error or nothing dropped (%d)", k.Dropped())
+	if k.Close() == nil || k.Dropped() != 1000 {
+		t.Errorf("Close reports no error, or other than 1000 dropped: %d", k.Dropped())
 	}
 	if len(told) != 1 || !strings.Contains(told[0].Error(), "disk full") {
 		t.Errorf("told of %v", told)

@@ -197,8 +197,9 @@ func (c *streamsConsumer) shut(k streamKey) error {
 }
 
 // settle and flush have nothing to do: files are written without a buffer.
-func (c *streamsConsumer) settle() error { return nil }
-func (c *streamsConsumer) flush() error  { return nil }
+func (c *streamsConsumer) settle() error  { return nil }
+func (c *streamsConsumer) flush() error   { return nil }
+func (c *streamsConsumer) unwritten() int { return 0 }
 
 func (c *streamsConsumer) close() error {
 	var errs []error

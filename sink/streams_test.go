@@ -263,7 +263,7 @@ func TestFan(t *testing.T) {
 		t.Errorf("%q %q", a.String(), b.String())
 	}
 	fan.Event(secrets(1, epoch, "y\n"))
-	if fan.Close() == nil || fan.Dropped() != 1 || len(fan.Sinks()) != 3 || fan.Name() != "fan" {
+	if fan.Close() == nil || fan.Dropped() != 2 || len(fan.Sinks()) != 3 || fan.Name() != "fan" {
 		t.Errorf("%d dropped", fan.Dropped())
 	}
 	if err := NewFan().Close(); err != nil {
