@@ -143,10 +143,7 @@ func (d *decryptFlags) run(ctx context.Context, e *env, s *config.Settings, file
 	if options.WithSecrets, finish, err = openCopy(e, d.withSecrets); err != nil {
 		return errors.Join(err, fan.Close())
 	}
-	stats, err := capture.Decrypt(ctx, options)
-	if errors.Is(err, context.Canceled) {
-		err = errors.New("ended by a signal: the rest was not read")
-	}
+	stats, err := readCaptures(ctx, options)
 	d.table.mute.Store(err != nil && stats.Packets == 0)
 	err = errors.Join(err, finish(), fan.Close(), flows.err)
 	if err == nil || stats.Packets > 0 {
@@ -159,6 +156,15 @@ func (d *decryptFlags) run(ctx context.Context, e *env, s *config.Settings, file
 		d.selection.reportMissing(e)
 	}
 	return err
+}
+
+// readCaptures reads captures to their end, or until a signal.
+func readCaptures(ctx context.Context, o capture.Options) (capture.Stats, error) {
+	stats, err := capture.Decrypt(ctx, o)
+	if errors.Is(err, context.Canceled) {
+		err = errors.New("ended by a signal: the rest was not read")
+	}
+	return stats, err
 }
 
 // outputs opens what comes out. What was not asked for by name is a table.

@@ -38,7 +38,9 @@ presented, what was read, why not the rest, and what to do about it.`,
 		}
 		defer func() { err = errors.Join(err, engine.close()) }()
 		stories := explain.NewStories(e.stdout, nil)
-		stats, err := capture.Decrypt(cmd.Context(), capture.Options{
+		ctx, stop := untilHangup(cmd.Context())
+		defer stop()
+		stats, err := readCaptures(ctx, capture.Options{
 			Files:   args,
 			Session: engine.config(&s, rsakex.NewLocal(engine.ring), sel.handler(stories)),
 			Select:  sel.Selection,
