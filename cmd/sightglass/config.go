@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sightglass/sightglass/internal/config"
+	"github.com/sightglass/sightglass/keylog"
 	"github.com/sightglass/sightglass/rsakex"
 	"github.com/sightglass/sightglass/session"
 )
@@ -36,6 +37,9 @@ Nothing is started. Ends with status 1 when something is wrong.`,
 			if err != nil {
 				return err
 			}
+			if err := checkFiles(&s); err != nil {
+				return err
+			}
 			if err := describe(e.stdout, &s, ring); err != nil {
 				return err
 			}
@@ -44,6 +48,26 @@ Nothing is started. Ends with status 1 when something is wrong.`,
 		},
 	})
 	return cmd
+}
+
+// checkFiles checks what else settings name, but for what another process may have open: the session store, and outputs. Who will
+// write these is not known either.
+func checkFiles(s *config.Settings) error {
+	outputs := outputFiles(&s.Output)
+	if err := apart(inputFiles(s), outputs); err != nil {
+		return err
+	}
+	if s.KeyLogIn != "" {
+		log, err := keylog.Follow(s.KeyLogIn)
+		if err != nil {
+			return err
+		}
+		log.Close()
+	}
+	if s.SessionStore != "" {
+		outputs = append(outputs, s.SessionStore)
+	}
+	return placed(outputs)
 }
 
 // describe says what settings mean.

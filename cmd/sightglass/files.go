@@ -62,6 +62,22 @@ func present(files []string) error {
 	return nil
 }
 
+// placed checks that files can be where they are to be: in folders that are there.
+func placed(files []string) error {
+	for _, path := range files {
+		folder := filepath.Dir(path)
+		if fi, err := os.Stat(folder); err != nil {
+			return fmt.Errorf("%s: its folder: %w", path, err)
+		} else if !fi.IsDir() {
+			return fmt.Errorf("%s: %s is no folder", path, folder)
+		}
+		if fi, err := os.Stat(path); err == nil && fi.IsDir() {
+			return fmt.Errorf("%s: is a directory", path)
+		}
+	}
+	return nil
+}
+
 // private takes from others what they may do with a file that holds secrets and was there before.
 func private(path string) error {
 	if path == "-" {

@@ -84,6 +84,37 @@ func TestBatch(t *testing.T) {
 	}
 }
 
+// FuzzDecrypt: what comes out, alone and amid others, is what the public exponent takes back to the ciphertext.
+func FuzzDecrypt(f *testing.F) {
+	rs, ks := testKeys(f)
+	for _, c := range [][]byte{{}, {1}, bytes.Repeat([]byte{0xff}, Size), rs[0].N.Bytes(), rs[1].Primes[0].Bytes()} {
+		f.Add(c, uint8(len(c)))
+	}
+	b := NewBatch()
+	f.Fuzz(func(t *testing.T, sealed []byte, size uint8) {
+		n := 1 + int(size)%BatchSize
+		var cs [BatchSize][]byte
+		var want [BatchSize]*big.Int
+		for i := range n {
+			want[i] = new(big.Int).SetBytes(sealed[:min(len(sealed), Size)])
+			want[i].Add(want[i], big.NewInt(int64(i))).Mod(want[i], rs[i].N)
+			cs[i] = want[i].FillBytes(make([]byte, Size))
+		}
+		alone := make([]byte, Size)
+		ks[0].Decrypt(alone, cs[0], nil)
+		b.Decrypt(ks[:n], cs[:n], nil)
+		if !bytes.Equal(alone, cs[0]) {
+			t.Errorf("%x alone is %x, and amid others %x", want[0], alone, cs[0])
+		}
+		for i := range n {
+			opened := new(big.Int).SetBytes(cs[i])
+			if opened.Cmp(rs[i].N) >= 0 || opened.Exp(opened, big.NewInt(int64(rs[i].E)), rs[i].N).Cmp(want[i]) != 0 {
+				t.Errorf("place %d: %x opens to %x", i, want[i], cs[i])
+			}
+		}
+	})
+}
+
 // laneTest has moduli for each lane, and checks products.
 type laneTest struct {
 	Batch

@@ -51,3 +51,20 @@ func BenchmarkAdd(b *testing.B) {
 		Add(0, data)
 	}
 }
+
+// FuzzAdd: the sum is RFC 1071's, however the bytes are divided, and whatever was added before.
+func FuzzAdd(f *testing.F) {
+	f.Add([]byte("some bytes, of which there are an odd number"), uint16(7))
+	f.Add(bytes.Repeat([]byte{0xff}, 700), uint16(640))
+	f.Add([]byte{}, uint16(0))
+	f.Fuzz(func(t *testing.T, b []byte, at uint16) {
+		want := plain(b)
+		if got := Fold(Add(0, b)); got != want {
+			t.Errorf("%d bytes: %04x, want %04x", len(b), got, want)
+		}
+		even := min(int(at), len(b)) &^ 1
+		if got := Fold(Add(Add(0, b[:even]), b[even:])); got != want {
+			t.Errorf("%d bytes, %d of them first: %04x, want %04x", len(b), even, got, want)
+		}
+	})
+}
