@@ -17,23 +17,24 @@ func TestCollectLess(t *testing.T) {
 	if !nettest.Alone(t) {
 		return
 	}
+	at := collectAt(mostReady)
 	debug.SetGCPercent(usualPercent)
 	runtime.GC()
-	collectLess()
+	collectLess(at)
 	before := collections()
-	for range collectAt / 2 / len(garbage) {
+	for range at / 2 / uint64(len(garbage)) {
 		garbage = make([]byte, len(garbage))
 	}
 	if n := collections() - before; n > 0 {
 		t.Errorf("%d collections for half of what is ready", n)
 	}
-	for range 2 * collectAt / len(garbage) {
+	for range 2 * at / uint64(len(garbage)) {
 		garbage = make([]byte, len(garbage))
 	}
 	if n := collections() - before; n < 1 || n > 3 {
 		t.Errorf("%d collections for 2.5 times what is ready, want about 2", n)
 	}
-	inUse := make([]byte, 2*collectAt)
+	inUse := make([]byte, 2*at)
 	for range 100 { // the cleanup runs some time after a collection
 		runtime.GC()
 		if percent() == usualPercent {
@@ -62,9 +63,10 @@ func collections() uint32 {
 
 // TestCollectPercent: it is no less than the usual.
 func TestCollectPercent(t *testing.T) {
-	inUse := make([]byte, collectAt)
+	at := collectAt(mostReady)
+	inUse := make([]byte, at)
 	runtime.GC()
-	if p := collectPercent(); p != usualPercent {
+	if p := collectPercent(at); p != usualPercent {
 		t.Errorf("with %d MB in use: %d, want %d", len(inUse)>>20, p, usualPercent)
 	}
 	runtime.KeepAlive(inUse)

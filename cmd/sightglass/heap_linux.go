@@ -13,31 +13,40 @@ import (
 )
 
 const (
-	// readyHeap is how much of the heap there is from the beginning, in huge pages where the system has them. The runtime allocates
-	// at the lowest addresses that are free, so this is what is used most.
-	readyHeap = 96 << 20
+	// mostReady is how much of the heap there is from the beginning, in bytes, where there is memory enough.
+	mostReady = 96 << 20
 	// heapArena is what the runtime's heap consists of, in size and alignment (runtime/malloc.go).
 	heapArena = 64 << 20
 	hugePage  = 2 << 20
 )
 
-// prepareHeap asks for huge pages under the first readyHeap bytes of the heap (transparent_hugepage is madvise by default, and the
-// runtime asks for none). A relay is in the kernel every few microseconds, and where that empties the TLB, as with page
+// readyHeap returns how much of the heap is to be there from the beginning, in bytes: no more than a sixteenth of what memory the
+// program may have.
+func readyHeap() int {
+	return int(min(mostReady, memoryBound()/16)) &^ (hugePage - 1)
+}
+
+// prepareHeap asks for huge pages under the first bytes of the heap (transparent_hugepage is madvise by default, and the
+// runtime asks for none), of which there are so many then. The runtime allocates at the lowest addresses that are free, so these are
+// what is used most. A relay is in the kernel every few microseconds, and where that empties the TLB, as with page
 // tables that are isolated (PTI) and no PCID, the program looks up the pages of its heap again each time.
 //
 // To be given a huge page takes milliseconds, on a virtual machine above all, and connections would wait for that: what a relay
 // uses soon there is before any comes.
-func prepareHeap() error {
-	b := make([]byte, readyHeap) // not touched, either
+func prepareHeap(size int) error {
+	if size == 0 {
+		return nil
+	}
+	b := make([]byte, size) // not touched, either
 	space := uintptr(unsafe.Pointer(unsafe.SliceData(b)))
 	arena := space &^ (heapArena - 1)
-	err := advise(arena, space+readyHeap, unix.MADV_HUGEPAGE) // with what was allocated before
+	err := advise(arena, space+uintptr(size), unix.MADV_HUGEPAGE) // with what was allocated before
 	runtime.KeepAlive(b)
 	debug.FreeOSMemory() // the space, to the runtime
 	if err != nil {
 		return fmt.Errorf("asking for huge pages: %w", err)
 	}
-	if err := advise(space, space+readyHeap, unix.MADV_POPULATE_WRITE); err != nil {
+	if err := advise(space, space+uintptr(size), unix.MADV_POPULATE_WRITE); err != nil {
 		return fmt.Errorf("asking for memory: %w", err)
 	}
 	// What is before it, as far as it is the heap's: the runtime begins at random in its arena.

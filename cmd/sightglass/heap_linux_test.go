@@ -23,7 +23,7 @@ func TestPrepareHeap(t *testing.T) {
 	if !nettest.Alone(t) {
 		return
 	}
-	if err := prepareHeap(); err != nil {
+	if err := prepareHeap(mostReady); err != nil {
 		if _, missing := os.Stat("/sys/kernel/mm/transparent_hugepage"); errors.Is(missing, fs.ErrNotExist) && errors.Is(err, unix.EINVAL) {
 			return
 		}

@@ -48,8 +48,9 @@ func runInline(ctx context.Context, e *env, s config.Settings, again func() (con
 	if err != nil {
 		return err
 	}
-	_ = prepareHeap() // it is as right without, and slower
-	collectLess()
+	ready := readyHeap()
+	_ = prepareHeap(ready) // it is as right without, and slower
+	collectLess(collectAt(ready))
 	p := &proxy{e: e, settings: s, nice: nice, processors: runtime.GOMAXPROCS(0)}
 	defer func() { err = errors.Join(err, p.close()) }()
 	if err := p.open(ctx); err != nil {
