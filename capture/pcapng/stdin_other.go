@@ -4,5 +4,5 @@
 
 package pcapng
 
-// awaitStdin is for systems where reads of standard input that wait can not be ended.
+// awaitStdin is for systems where reads of standard input that wait cannot be ended.
 func (in *Input) awaitStdin() error { return nil }

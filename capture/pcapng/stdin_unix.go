@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// awaitStdin has reads of standard input wait for what there is to read, or for ctx's end: a read that waits could not be ended, as
-// the program shares what it reads with others, and may not change how they read.
+// awaitStdin has reads of standard input wait for what there is to read, or for ctx's end. A read that waits itself could not be ended:
+// the program may share what it reads with others, and is not to change how they read (O_NONBLOCK).
 func (in *Input) awaitStdin() error {
 	ended, end, err := os.Pipe()
 	if err != nil {
@@ -24,7 +24,17 @@ func (in *Input) awaitStdin() error {
 		end.Close()
 		ended.Close()
 	})
-	polled := []unix.PollFd{{Fd: int32(in.file.Fd()), Events: unix.POLLIN}, {Fd: int32(ended.Fd())}} // the hangup comes unasked
+	polled := []unix.PollFd{{Events: unix.POLLIN}, {}} // of the second its hangup, which comes unasked
+	for i, f := range []*os.File{in.file, ended} {
+		c, err := f.SyscallConn()
+		if err == nil {
+			err = c.Control(func(fd uintptr) { polled[i].Fd = int32(fd) })
+		}
+		if err != nil {
+			in.Close()
+			return err
+		}
+	}
 	in.await = func() error {
 		for {
 			if _, err := unix.Poll(polled, -1); err != unix.EINTR {
