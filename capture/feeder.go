@@ -78,10 +78,10 @@ func (f *feeder) run(ctx context.Context) {
 // files the error at the end; only when ctx ends are no further files read.
 func (f *feeder) file(ctx context.Context, file pcapng.File) error {
 	in, err := file.Open(ctx)
-	if err != nil && ctx.Err() != nil {
-		return ctx.Err()
-	}
 	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		f.stats.Warnings = append(f.stats.Warnings, err)
 		f.ends = append(f.ends, 0)
 		return nil

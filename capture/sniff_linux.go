@@ -163,8 +163,7 @@ type lostInterfaces struct {
 
 	mu    sync.Mutex
 	names map[string]bool // of all: whether it is lost
-	left  int
-	errs  []error
+	errs  []error         // one for each that is
 }
 
 func (s *Sniffer) lostInterfaces() *lostInterfaces {
@@ -172,7 +171,6 @@ func (s *Sniffer) lostInterfaces() *lostInterfaces {
 	for _, r := range s.readers {
 		l.names[r.socket.Interface()] = false
 	}
-	l.left = len(l.names)
 	return l
 }
 
@@ -183,10 +181,9 @@ func (l *lostInterfaces) add(name string, err error) {
 		return
 	}
 	l.names[name] = true
-	l.left--
 	err = fmt.Errorf("%s: %w", name, err)
 	l.errs = append(l.errs, err)
-	if l.left > 0 && l.failed != nil {
+	if len(l.errs) < len(l.names) && l.failed != nil {
 		l.failed(err)
 	}
 }

@@ -4,9 +4,7 @@ package relay
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
 
@@ -17,17 +15,9 @@ import (
 func Listen(ctx context.Context, address string) (net.Listener, error) {
 	ln, err := sock.Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, listenError(err)
+		return nil, fmt.Errorf("opening a listener: %w", err)
 	}
 	return ln, nil
-}
-
-func listenError(err error) error {
-	err = fmt.Errorf("opening a listener: %w", err)
-	if errors.Is(err, fs.ErrPermission) { // ip_unprivileged_port_start, ip(7)
-		err = fmt.Errorf("%w: a port below 1024 needs root, or the capability CAP_NET_BIND_SERVICE", err)
-	}
-	return err
 }
 
 func connectPlainly(_, target netip.AddrPort, options ...sock.Option) (int, error) {

@@ -61,7 +61,7 @@ func openLive(e *env, o *config.Output, free bool) (*live, error) {
 	}
 	if o.Metrics != "" {
 		if l.metered, err = net.Listen("tcp", o.Metrics); err != nil {
-			return nil, errors.Join(fmt.Errorf("metrics: %w", err), l.close())
+			return nil, errors.Join(fmt.Errorf("metrics: %w", lowPort(err)), l.close())
 		}
 		l.metrics = newMetrics()
 		l.metrics.outputs(l.Sinks())
@@ -72,7 +72,7 @@ func openLive(e *env, o *config.Output, free bool) (*live, error) {
 func (l *live) openServer(address string) (sink.Sink, error) {
 	ln, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("pcap-over-ip: %w", err)
+		return nil, fmt.Errorf("pcap-over-ip: %w", lowPort(err))
 	}
 	l.server = sink.NewServer(ln, sink.ServerOptions{})
 	return l.server, nil

@@ -40,7 +40,7 @@ func openWay(ctx context.Context, e *env, in *config.Inline) (way, error) {
 func openFixed(ctx context.Context, in *config.Inline) (way, error) {
 	ln, err := relay.Listen(ctx, in.Listen)
 	if err != nil {
-		return way{}, err
+		return way{}, lowPort(err)
 	}
 	upstream, lookup := relay.Fixed(in.To)
 	return way{
@@ -62,7 +62,7 @@ func openTransparent(ctx context.Context, e *env, in *config.Inline) (way, error
 	}
 	listeners, err := tproxy.Listen(ctx, address, runtime.GOMAXPROCS(0))
 	if err != nil {
-		return way{}, err
+		return way{}, lowPort(err)
 	}
 	w := way{listeners: listeners, name: strings.Join(in.Interfaces, ",")}
 	w.dialer = &tproxy.Dialer{Port: uint16(listeners[0].Addr().(*net.TCPAddr).Port)}
