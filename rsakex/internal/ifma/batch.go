@@ -5,6 +5,8 @@ package ifma
 import (
 	"fmt"
 	"io"
+
+	"github.com/sightglass/sightglass/rsakex/internal/crt"
 )
 
 const (
@@ -14,7 +16,7 @@ const (
 	BatchWorth = 2
 
 	batchWindow  = 4
-	batchWindows = factor / batchWindow
+	batchWindows = crt.Factor / batchWindow
 
 	batchPauseEvery = 16 // windows of 1.2 to 2 µs
 )
@@ -39,7 +41,7 @@ type powers [digits][1 << batchWindow]vector
 // placeholder.
 type Batch struct {
 	m     moduli
-	bits  [factor / 8]uint64 // a byte for each bit of the exponents, in it a bit for each lane
+	bits  [crt.Factor / 8]uint64 // a byte for each bit of the exponents, in it a bit for each lane
 	x     lanes
 	t, by lanes // what is multiplied at the moment
 	table powers
@@ -124,7 +126,7 @@ func (b *Batch) square(x *lanes, times int) { sqr8(x, &b.m, &b.wide, times) }
 // reduce sets x to c·2^1040 modulo each factor, less than 3 times the factor.
 func (b *Batch) reduce(keys []*Key, ciphertexts [][]byte) {
 	for i, c := range ciphertexts {
-		high, low := fromBytes(c[:Size/2]), fromBytes(c[Size/2:Size])
+		high, low := fromBytes(c[:crt.Size/2]), fromBytes(c[crt.Size/2:crt.Size])
 		for _, lane := range [2]int{i, i + BatchSize} {
 			b.x.set(lane, &high)
 			b.t.set(lane, &low)

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"unsafe"
+
+	"github.com/sightglass/sightglass/rsakex/internal/crt"
 )
 
 var fourKeys = sync.OnceValues(func() (rs [BatchSize]*rsa.PrivateKey, err error) {
@@ -69,8 +71,8 @@ func TestBatch(t *testing.T) {
 			at := rng.IntN(BatchSize)
 			v := cs[at][(round+i)%len(cs[at])]
 			keys[i] = ks[at]
-			c[i] = v.FillBytes(make([]byte, Size))
-			want[i] = new(big.Int).Exp(v, rs[at].D, rs[at].N).FillBytes(make([]byte, Size))
+			c[i] = v.FillBytes(make([]byte, crt.Size))
+			want[i] = new(big.Int).Exp(v, rs[at].D, rs[at].N).FillBytes(make([]byte, crt.Size))
 		}
 		b.Decrypt(keys, c, nil)
 		for i := range c {
@@ -87,7 +89,7 @@ func TestBatch(t *testing.T) {
 // FuzzDecrypt: what comes out, alone and amid others, is what the public exponent takes back to the ciphertext.
 func FuzzDecrypt(f *testing.F) {
 	rs, ks := testKeys(f)
-	for _, c := range [][]byte{{}, {1}, bytes.Repeat([]byte{0xff}, Size), rs[0].N.Bytes(), rs[1].Primes[0].Bytes()} {
+	for _, c := range [][]byte{{}, {1}, bytes.Repeat([]byte{0xff}, crt.Size), rs[0].N.Bytes(), rs[1].Primes[0].Bytes()} {
 		f.Add(c, uint8(len(c)))
 	}
 	b := NewBatch()
@@ -96,11 +98,11 @@ func FuzzDecrypt(f *testing.F) {
 		var cs [BatchSize][]byte
 		var want [BatchSize]*big.Int
 		for i := range n {
-			want[i] = new(big.Int).SetBytes(sealed[:min(len(sealed), Size)])
+			want[i] = new(big.Int).SetBytes(sealed[:min(len(sealed), crt.Size)])
 			want[i].Add(want[i], big.NewInt(int64(i))).Mod(want[i], rs[i].N)
-			cs[i] = want[i].FillBytes(make([]byte, Size))
+			cs[i] = want[i].FillBytes(make([]byte, crt.Size))
 		}
-		alone := make([]byte, Size)
+		alone := make([]byte, crt.Size)
 		ks[0].Decrypt(alone, cs[0], nil)
 		b.Decrypt(ks[:n], cs[:n], nil)
 		if !bytes.Equal(alone, cs[0]) {
@@ -129,12 +131,12 @@ func newLaneTest(t *testing.T) *laneTest {
 	for i, r := range rs {
 		l.moduli[i], l.moduli[i+BatchSize] = r.Primes[0], r.Primes[1]
 	}
-	least, greatest := new(big.Int).Lsh(big.NewInt(1), factor-1), new(big.Int).Lsh(big.NewInt(1), factor)
+	least, greatest := new(big.Int).Lsh(big.NewInt(1), crt.Factor-1), new(big.Int).Lsh(big.NewInt(1), crt.Factor)
 	l.moduli[3], l.moduli[7] = least.SetBit(least, 0, 1), greatest.Sub(greatest, big.NewInt(1))
 	for i, m := range l.moduli {
 		n := toNumber(m)
 		l.m.m.set(i, &n)
-		l.m.k0[i] = negInverse(n[0])
+		l.m.k0[i] = crt.NegInverse(n[0]) & digitMask
 		shift := new(big.Int).Lsh(big.NewInt(1), digits*digitBits)
 		l.inverse[i] = shift.ModInverse(shift, m)
 	}
@@ -227,7 +229,7 @@ func BenchmarkBatch(b *testing.B) {
 	batch := NewBatch()
 	c := make([][]byte, BatchSize)
 	for i := range c {
-		c[i] = make([]byte, Size)
+		c[i] = make([]byte, crt.Size)
 		rand.Read(c[i][1:])
 	}
 	for b.Loop() {

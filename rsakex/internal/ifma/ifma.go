@@ -11,22 +11,18 @@ import (
 	"fmt"
 	"io"
 	"math/big"
-	"math/bits"
+
+	"github.com/sightglass/sightglass/rsakex/internal/crt"
 )
 
 const (
 	digits    = 20
 	digitBits = 52
 	digitMask = 1<<digitBits - 1
-	factor    = 1024 // bits of each factor
-	window    = 5    // bits of the exponent that one multiplication takes
-	windows   = (factor + window - 1) / window
-	words     = factor / 64
+	window    = 5 // bits of the exponent that one multiplication takes
+	windows   = (crt.Factor + window - 1) / window
 
 	pauseEvery = 32 // windows of 1.1 µs
-
-	// Size is the length of a ciphertext and of what it opens to, in bytes.
-	Size = 2 * factor / 8
 )
 
 // number is less than 2^1040.
@@ -42,17 +38,19 @@ type Key struct {
 	low  pair      // 2^2080 modulo m
 	high pair      // 2^3104 modulo m
 	exp  [2][windows]uint8
-	bits [factor / 8]uint64 // the exponents' bits, see Batch
-	qInv pair               // 1/q modulo p, times 2^1040, and 0
-	q    [words]uint64
+	bits [crt.Factor / 8]uint64 // the exponents' bits, see Batch
+	qInv pair                   // 1/q modulo p, times 2^1040, and 0
+	q    crt.Number
 	p2   number // 2p
 }
+
+// Supported reports whether this processor, and the system under it, can do what the package does.
+func Supported() bool { return supported }
 
 // New makes a key ready from its factors p and q, and d modulo p-1 and q-1. It returns nil if this processor or
 // this package cannot do with it; whether the numbers fit each other is the caller's to know.
 func New(p, q, dp, dq *big.Int) *Key {
-	if !supported || p.BitLen() != factor || q.BitLen() != factor || p.Bit(0) == 0 || q.Bit(0) == 0 ||
-		dp.Sign() <= 0 || dq.Sign() <= 0 || dp.BitLen() > factor || dq.BitLen() > factor {
+	if !supported || !crt.Fits(p, q, dp, dq) {
 		return nil
 	}
 	inverse := new(big.Int).ModInverse(q, p)
@@ -62,27 +60,27 @@ func New(p, q, dp, dq *big.Int) *Key {
 	k := &Key{}
 	for i, m := range []*big.Int{p, q} {
 		k.m[i] = toNumber(m)
-		k.k0[i] = negInverse(k.m[i][0])
+		k.k0[i] = crt.NegInverse(k.m[i][0]) & digitMask
 		k.low[i] = powerOfTwo(2*digits*digitBits, m)
-		k.high[i] = powerOfTwo(2*digits*digitBits+factor, m)
+		k.high[i] = powerOfTwo(2*digits*digitBits+crt.Factor, m)
 	}
 	k.exp = [2][windows]uint8{exponent(dp), exponent(dq)}
 	k.bits = exponentBits(dp, dq)
 	inverse.Lsh(inverse, digits*digitBits)
 	k.qInv[0] = toNumber(inverse.Mod(inverse, p))
 	k.p2 = toNumber(new(big.Int).Lsh(p, 1))
-	k.q = k.m[1].toWords()
+	k.q = crt.FromBig(q)
 	return k
 }
 
 // Format writes a placeholder, whatever the verb.
 func (*Key) Format(f fmt.State, _ rune) { io.WriteString(f, "[key]") }
 
-func toNumber(v *big.Int) number { return fromBytes(v.FillBytes(make([]byte, factor/8+8))) }
+func toNumber(v *big.Int) number { return fromBytes(v.FillBytes(make([]byte, crt.Factor/8+8))) }
 
-// fromBytes takes a big-endian number of no more than words+1 words.
+// fromBytes takes a big-endian number of no more than 17 words.
 func fromBytes(b []byte) number {
-	var w [words + 1]uint64
+	var w [crt.Factor/64 + 1]uint64
 	for i := range len(b) / 8 {
 		w[i] = binary.BigEndian.Uint64(b[len(b)-8*i-8:])
 	}
@@ -92,15 +90,6 @@ func fromBytes(b []byte) number {
 func powerOfTwo(n uint, m *big.Int) number {
 	v := new(big.Int).Lsh(big.NewInt(1), n)
 	return toNumber(v.Mod(v, m))
-}
-
-// negInverse returns -1/m modulo 2^52, by Newton's iteration: each step doubles the bits that are right.
-func negInverse(m uint64) uint64 {
-	x := m // right to 3 bits
-	for range 5 {
-		x *= 2 - m*x
-	}
-	return -x & digitMask
 }
 
 // exponent cuts an exponent into windows, the highest first.
@@ -114,8 +103,8 @@ func exponent(d *big.Int) (w [windows]uint8) {
 }
 
 // exponentBits sets a bit a byte, the lowest first: bit 0 for dp, bit 4 for dq.
-func exponentBits(dp, dq *big.Int) (w [factor / 8]uint64) {
-	for i := range factor {
+func exponentBits(dp, dq *big.Int) (w [crt.Factor / 8]uint64) {
+	for i := range crt.Factor {
 		w[i/8] |= uint64(dp.Bit(i)|dq.Bit(i)<<4) << (i % 8 * 8)
 	}
 	return w
@@ -137,7 +126,7 @@ func fromWords(w []uint64) (n number) {
 	return n
 }
 
-func (n *number) toWords() (w [words]uint64) {
+func (n *number) toWords() (w crt.Number) {
 	for i := range w {
 		bit := i * 64
 		at, shift := bit/digitBits, bit%digitBits
@@ -149,11 +138,11 @@ func (n *number) toWords() (w [words]uint64) {
 	return w
 }
 
-// Decrypt sets out to c^d modulo n, big-endian. Both are Size bytes; c must be less than n. It calls pause, unless that
+// Decrypt sets out to c^d modulo n, big-endian. Both are [crt.Size] bytes; c must be less than n. It calls pause, unless that
 // is nil, every 20 to 40 µs: always as often.
 func (k *Key) Decrypt(out, c []byte, pause func()) {
-	_ = out[Size-1]
-	x := k.reduce(c[:Size])
+	_ = out[crt.Size-1]
+	x := k.reduce(c[:crt.Size])
 	x = k.power(&x, pause)
 	h := pair{k.difference(&x[0], &x[1])}
 	amm2(&h, &h, &k.qInv, &k.m, &k.k0)
@@ -163,7 +152,7 @@ func (k *Key) Decrypt(out, c []byte, pause func()) {
 
 // reduce returns c·2^1040 modulo each factor, less than 3 times the factor.
 func (k *Key) reduce(c []byte) pair {
-	high, low := fromBytes(c[:Size/2]), fromBytes(c[Size/2:])
+	high, low := fromBytes(c[:crt.Size/2]), fromBytes(c[crt.Size/2:])
 	a, b := pair{high, high}, pair{low, low}
 	amm2(&a, &a, &k.high, &k.m, &k.k0)
 	amm2(&b, &b, &k.low, &k.m, &k.k0)
@@ -241,26 +230,9 @@ func (k *Key) difference(mp, mq *number) number {
 	return d
 }
 
-// combine is Garner's recombination, mq + q·h where h is (mp - mq)/q modulo p (RFC 8017, Section 5.1.2), or that
-// and p.
+// combine makes one number of h, which is (mp - mq)/q modulo p, or that and p, and of mq.
 func (k *Key) combine(out []byte, h, mq *number) {
 	h.once(&k.m[0])
 	a, low := h.toWords(), mq.toWords()
-	var sum [2 * words]uint64
-	copy(sum[:], low[:])
-	for i, u := range a {
-		var carry uint64
-		for j, v := range k.q {
-			hi, lo := bits.Mul64(u, v)
-			var c uint64
-			lo, c = bits.Add64(lo, carry, 0)
-			hi += c
-			sum[i+j], c = bits.Add64(sum[i+j], lo, 0)
-			carry = hi + c
-		}
-		sum[i+words] = carry
-	}
-	for i, w := range sum {
-		binary.BigEndian.PutUint64(out[Size-8*i-8:], w)
-	}
+	crt.Combine(out, &a, &low, &k.q)
 }

@@ -9,6 +9,8 @@ import (
 	"math/big"
 	mathrand "math/rand/v2"
 	"testing"
+
+	"github.com/sightglass/sightglass/rsakex/internal/crt"
 )
 
 func testKey(t testing.TB) (*rsa.PrivateKey, *Key) {
@@ -41,9 +43,9 @@ func TestDecrypt(t *testing.T) {
 	rs, ks := testKeys(t)
 	for i, r := range rs {
 		for _, c := range edges(t, r, 40) {
-			want := new(big.Int).Exp(c, r.D, r.N).FillBytes(make([]byte, Size))
-			got := make([]byte, Size)
-			ks[i].Decrypt(got, c.FillBytes(make([]byte, Size)), nil)
+			want := new(big.Int).Exp(c, r.D, r.N).FillBytes(make([]byte, crt.Size))
+			got := make([]byte, crt.Size)
+			ks[i].Decrypt(got, c.FillBytes(make([]byte, crt.Size)), nil)
 			if !bytes.Equal(got, want) {
 				t.Fatalf("%x: %x, want %x", c, got, want)
 			}
@@ -163,7 +165,7 @@ func TestGather(t *testing.T) {
 func TestWords(t *testing.T) {
 	rng := mathrand.New(mathrand.NewPCG(3, 4))
 	for range 1000 {
-		var w [words]uint64
+		var w crt.Number
 		for i := range w {
 			w[i] = rng.Uint64()
 		}
@@ -186,7 +188,7 @@ func TestRefuses(t *testing.T) {
 
 func BenchmarkDecrypt(b *testing.B) {
 	_, k := testKey(b)
-	c := make([]byte, Size)
+	c := make([]byte, crt.Size)
 	rand.Read(c[1:])
 	for b.Loop() {
 		k.Decrypt(c, c, nil)
