@@ -5,8 +5,6 @@ package rsakex
 import (
 	"fmt"
 	"testing"
-
-	"github.com/sightglass/sightglass/rsakex/internal/ifma"
 )
 
 // BenchmarkPool is one worker that opens so many requests together.
@@ -14,11 +12,11 @@ func BenchmarkPool(b *testing.B) {
 	key := key2048(b)
 	ring := ringOf(b, key)
 	q := testRequest(ring.Keys()[0], seal(b, key, testPremaster()))
-	p, batch := newPool(ring, 1), ifma.NewBatch()
-	for at := 1; at <= ifma.BatchSize; at++ {
+	p, batch := newPool(ring, 1), newFastBatch()
+	for at := 1; at <= batchSize; at++ {
 		b.Run(fmt.Sprintf("%d at a time", at), func(b *testing.B) {
 			b.ReportAllocs()
-			var jobs [ifma.BatchSize]job
+			var jobs [batchSize]job
 			for b.Loop() {
 				for i := range at {
 					_, settle := NewSecret()

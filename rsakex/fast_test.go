@@ -8,8 +8,6 @@ import (
 	"crypto/rsa"
 	"math/big"
 	"testing"
-
-	"github.com/sightglass/sightglass/rsakex/internal/ifma"
 )
 
 // TestFastAsSlow: the fast private operation takes and refuses the same paddings as crypto/rsa, alone and in a
@@ -29,7 +27,7 @@ func TestFastAsSlow(t *testing.T) {
 	}
 	slow := numbers.withCRT()
 	slow.n = fast.n
-	ring, batch := ringOf(t, r), ifma.NewBatch()
+	ring, batch := ringOf(t, r), newFastBatch()
 	e := big.NewInt(int64(r.E))
 	well := bytes.Repeat([]byte{0x77}, 256)
 	well[0], well[1], well[256-49] = 0, 2, 0

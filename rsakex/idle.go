@@ -9,8 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/sightglass/sightglass/rsakex/internal/ifma"
 )
 
 // Idle has private operations done by goroutines that have a moment to spare, a bit at a time: those that can be interrupted.
@@ -95,7 +93,7 @@ func (i *Idle) publish() {
 	switch {
 	case first.pool.atHand >= first.pool.width:
 		due = never
-	case !first.hastened && len(i.jobs) < ifma.BatchSize:
+	case !first.hastened && len(i.jobs) < batchSize:
 		due += int64(gatherIdle)
 	}
 	i.hasty.Store(first.hastened)
@@ -105,7 +103,7 @@ func (i *Idle) publish() {
 
 // take takes what waits of a pool, for one operation, and returns since when that was due, and whether some of it was hastened. done
 // gives the pool its place back.
-func (i *Idle) take(jobs *[ifma.BatchSize]job) (p *Pool, n int, due time.Time, hastened bool) {
+func (i *Idle) take(jobs *[batchSize]job) (p *Pool, n int, due time.Time, hastened bool) {
 	if !i.isDue(time.Now()) {
 		return nil, 0, due, false
 	}
@@ -180,8 +178,8 @@ func (i *Idle) Stepper() *Stepper {
 
 // steps does operations, and yields in the middle of each: true, or false where there is none.
 func (s *Stepper) steps(yield func(bool) bool) {
-	batch := ifma.NewBatch()
-	var jobs [ifma.BatchSize]job
+	batch := newFastBatch()
+	var jobs [batchSize]job
 	pause := func() { yield(true) } // false once it is to stop: the operation goes on to its end then
 	for {
 		p, n, due, hastened := s.idle.take(&jobs)

@@ -13,8 +13,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/sightglass/sightglass/rsakex/internal/ifma"
 )
 
 // idleRig is a pool whose requests for a fast key are done in moments to spare, under a clock of the test's own.
@@ -59,7 +57,7 @@ func wantMaster(t *testing.T, s *Secret, want []byte) {
 // TestIdle: what was asked for is done step by step and no sooner, by fours or after a while; for other keys than fast ones by the
 // workers.
 func TestIdle(t *testing.T) {
-	for n := 1; n <= 2*ifma.BatchSize+1; n++ {
+	for n := 1; n <= 2*batchSize+1; n++ {
 		withIdle(t, 1, 0, func(t *testing.T, r *idleRig) {
 			s := r.Stepper()
 			defer s.Close()
@@ -80,22 +78,22 @@ func TestIdle(t *testing.T) {
 				t.Errorf("%d wait, of %d", r.pool.Waiting(), n)
 			}
 			steps := 0
-			for left := n; left > 0; left -= ifma.BatchSize {
+			for left := n; left > 0; left -= batchSize {
 				want := begun
-				if left < ifma.BatchSize {
+				if left < batchSize {
 					want = begun.Add(gatherIdle)
 				}
 				if got := s.Due(); !got.Equal(want) {
 					t.Fatalf("with %d left, due %v, want %v", left, got.Sub(begun), want.Sub(begun))
 				}
-				if time.Sleep(time.Until(want) - 1); left < ifma.BatchSize && s.Step() {
+				if time.Sleep(time.Until(want) - 1); left < batchSize && s.Step() {
 					t.Error("did not wait for others")
 				}
 				time.Sleep(time.Until(want))
 				if !s.Step() || !s.Due().Equal(time.Now()) {
 					t.Errorf("with %d left, not begun when due", left)
 				}
-				last := secrets[n-left+min(left, ifma.BatchSize)-1]
+				last := secrets[n-left+min(left, batchSize)-1]
 				for waiting := r.pool.Waiting(); !last.Ready(); steps++ {
 					if !s.Step() || r.pool.Waiting() != waiting {
 						t.Fatal("an operation was not gone on with")
@@ -128,7 +126,7 @@ func TestIdleQueue(t *testing.T) {
 		}
 		take := func(when string, p *Pool, due time.Time, ids ...int) {
 			t.Helper()
-			var jobs [ifma.BatchSize]job
+			var jobs [batchSize]job
 			from, n, since, _ := idle.take(&jobs)
 			settled = nil
 			for _, j := range jobs[:n] {
@@ -182,7 +180,7 @@ func TestHasten(t *testing.T) {
 		defer s.Close()
 		var secrets []*Secret
 		var wants [][]byte
-		for i := range 3*ifma.BatchSize - 1 {
+		for i := range 3*batchSize - 1 {
 			secret, want := r.ask(t, 0, byte(i))
 			secrets, wants = append(secrets, secret), append(wants, want)
 		}
@@ -384,7 +382,7 @@ func TestIdlePressed(t *testing.T) {
 // TestIdleWidth: no more operations of a pool are at hand than it has workers.
 func TestIdleWidth(t *testing.T) {
 	withIdle(t, 2, 0, func(t *testing.T, r *idleRig) {
-		for range 3 * ifma.BatchSize {
+		for range 3 * batchSize {
 			_, _ = r.ask(t, 0, 0)
 		}
 		steppers := []*Stepper{r.Stepper(), r.Stepper(), r.Stepper()}
@@ -398,7 +396,7 @@ func TestIdleWidth(t *testing.T) {
 		if third.Due().Before(time.Now().Add(gatherFor)) {
 			t.Error("due, though it may do nothing")
 		}
-		for first := steppers[0]; r.pool.Waiting() == ifma.BatchSize; { // until it has taken what was left
+		for first := steppers[0]; r.pool.Waiting() == batchSize; { // until it has taken what was left
 			first.Step()
 		}
 		steppers[1].Close()

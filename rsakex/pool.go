@@ -7,8 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/sightglass/sightglass/rsakex/internal/ifma"
 )
 
 // DefaultQueue is how many requests wait in a Pool unless told otherwise: at a millisecond each on
@@ -94,8 +92,8 @@ func (p *Pool) work(prepare func() (pressed func(bool))) {
 			p.telling.Unlock()
 		}
 	}
-	batch := ifma.NewBatch()
-	var jobs [ifma.BatchSize]job
+	batch := newFastBatch()
+	var jobs [batchSize]job
 	for n := p.take(&jobs); n > 0; n = p.take(&jobs) {
 		begun := time.Now()
 		p.open(batch, jobs[:n], nil)
@@ -109,7 +107,7 @@ func (p *Pool) work(prepare func() (pressed func(bool))) {
 
 // take waits for a job, and a while for others to go with it if its key allows that. It returns how many there are;
 // none if the pool is closed. One goroutine at a time takes, lest several share what would make one batch.
-func (p *Pool) take(jobs *[ifma.BatchSize]job) int {
+func (p *Pool) take(jobs *[batchSize]job) int {
 	p.taking.Lock()
 	defer p.taking.Unlock()
 	j, ok := <-p.queue
@@ -135,7 +133,7 @@ const gatherFor = 3 * time.Millisecond
 func (p *Pool) gather() {
 	p.timer.Reset(gatherFor)
 	defer p.timer.Stop()
-	for len(p.queue) < ifma.BatchSize-1 && !p.isClosed() {
+	for len(p.queue) < batchSize-1 && !p.isClosed() {
 		select {
 		case <-p.enough: // or there was, before
 		case <-p.timer.C:
@@ -146,7 +144,7 @@ func (p *Pool) gather() {
 
 // more takes jobs from the queue to go with the first, as far as they fit in a batch. It does not wait. It returns
 // how many there are.
-func (p *Pool) more(jobs *[ifma.BatchSize]job) int {
+func (p *Pool) more(jobs *[batchSize]job) int {
 	n := 1
 	for n < len(jobs) && p.ring.inBatch(jobs[n-1].request.Key) {
 		select {
@@ -165,13 +163,13 @@ func (p *Pool) more(jobs *[ifma.BatchSize]job) int {
 
 // open settles jobs, of which only the last may not be for a batch. It calls pause, unless that is nil, in the middle of what has
 // one.
-func (p *Pool) open(b *ifma.Batch, jobs []job, pause func()) {
+func (p *Pool) open(b *fastBatch, jobs []job, pause func()) {
 	n := len(jobs)
 	if !p.ring.inBatch(jobs[n-1].request.Key) {
 		n--
 	}
-	if n >= ifma.BatchWorth && !p.isClosed() {
-		var qs [ifma.BatchSize]*Request
+	if b.worth(n) && !p.isClosed() {
+		var qs [batchSize]*Request
 		for i := range n {
 			qs[i] = &jobs[i].request
 		}
@@ -226,7 +224,7 @@ func (p *Pool) enqueue(j job) error {
 	}
 	select {
 	case p.queue <- j:
-		if len(p.queue) >= ifma.BatchSize-1 {
+		if len(p.queue) >= batchSize-1 {
 			p.stopGathering()
 		}
 		if len(p.queue) >= pressedAt {

@@ -12,8 +12,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/sightglass/sightglass/rsakex/internal/ifma"
 )
 
 // await returns when the secret is ready.
@@ -235,7 +233,7 @@ func TestPoolTakesBatches(t *testing.T) {
 		for _, id := range c.waiting {
 			pool.queue <- job{request: Request{Key: id}}
 		}
-		jobs := [ifma.BatchSize]job{<-pool.queue}
+		jobs := [batchSize]job{<-pool.queue}
 		if got := pool.more(&jobs); got != c.want || pool.Waiting() != len(c.waiting)-got {
 			t.Errorf("of %v, %d were taken and %d left, want %d", c.waiting, got, pool.Waiting(), c.want)
 		}
@@ -285,7 +283,7 @@ func TestPoolGathers(t *testing.T) {
 			var waited time.Duration
 			got := make(chan int)
 			go func() {
-				var jobs [ifma.BatchSize]job
+				var jobs [batchSize]job
 				n := p.take(&jobs)
 				waited = time.Since(begun)
 				got <- n
@@ -368,16 +366,16 @@ func TestPoolPausesAlike(t *testing.T) {
 		t.Skip("processor: no fast private operation")
 	}
 	pauses := 0
-	p, batch := newPool(ring, 1), ifma.NewBatch()
+	p, batch := newPool(ring, 1), newFastBatch()
 	right := testRequest(id, seal(t, key, testPremaster()))
 	wrong, short := right, right
 	wrong.EncryptedPremaster = bytes.Repeat([]byte{1}, 256)
 	short.EncryptedPremaster = nil
-	for _, n := range []int{1, ifma.BatchSize} {
+	for _, n := range []int{1, batchSize} {
 		want := 0
 		for i, q := range []Request{right, wrong, short} {
 			pauses = 0
-			var jobs [ifma.BatchSize]job
+			var jobs [batchSize]job
 			for j := range jobs[:n] {
 				_, settle := NewSecret()
 				jobs[j] = job{request: q, settle: settle}

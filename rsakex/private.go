@@ -12,7 +12,7 @@ import (
 	"math/big"
 	"math/bits"
 
-	"github.com/sightglass/sightglass/rsakex/internal/ifma"
+	"github.com/sightglass/sightglass/rsakex/internal/crt"
 )
 
 // The sizes of modulus that are taken, in bits. 512 is what export suites needed; the upper bound is
@@ -28,7 +28,7 @@ const premasterLen = 48
 // privateKey is an RSA private key behind the wall. It formats as a placeholder.
 type privateKey struct {
 	id     KeyID
-	fast   *ifma.Key       // nil where the processor, or the size of the key, is not made for it
+	fast   *fastKey        // nil where the processor, or the size of the key, is not made for it
 	rsa    *rsa.PrivateKey // opens where fast is nil
 	n      []byte          // the modulus, big-endian
 	d      []byte          // the secret that the session store's keys derive from
@@ -126,7 +126,7 @@ func (k *keyNumbers) accelerated() *privateKey {
 	if !k.hasPrimes() {
 		return nil
 	}
-	fast := ifma.New(k.p, k.q, k.reduced(k.p), k.reduced(k.q))
+	fast := newFastKey(k.p, k.q, k.reduced(k.p), k.reduced(k.q))
 	if fast == nil {
 		return nil
 	}
@@ -202,7 +202,7 @@ func (k *privateKey) bits() int { return len(k.n)*8 - bits.LeadingZeros8(k.n[0])
 func (k *privateKey) premaster(encrypted []byte, pause func()) [premasterLen]byte {
 	if k.fast != nil {
 		s := k.sealed(encrypted)
-		k.fast.Decrypt(s.em[:], s.em[:], pause)
+		k.fast.decrypt(&s.em, pause)
 		return s.open()
 	}
 	var result [premasterLen]byte
@@ -219,7 +219,7 @@ func (k *privateKey) premaster(encrypted []byte, pause func()) [premasterLen]byt
 
 // sealed is an encrypted premaster secret on its way through the fast private operation.
 type sealed struct {
-	em        [ifma.Size]byte    // the ciphertext, then what it opens to
+	em        [crt.Size]byte     // the ciphertext, then what it opens to
 	ok        int                // 1: the ciphertext is the one that was sent
 	premaster [premasterLen]byte // random, until it is opened
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 
 	"github.com/sightglass/sightglass/handshake"
-	"github.com/sightglass/sightglass/rsakex/internal/ifma"
 )
 
 // Why a Secret can fail. None of these depends on what stood in an encrypted premaster secret.
@@ -95,18 +94,18 @@ func (r *Ring) Interruptible() bool {
 	return true
 }
 
-// openBatch opens up to ifma.BatchSize requests side by side: each gets what it does from open. It calls pause
+// openBatch opens up to batchSize requests side by side: each gets what it does from open. It calls pause
 // as that does.
-func (r *Ring) openBatch(b *ifma.Batch, qs []*Request, pause func()) (masters [ifma.BatchSize][]byte) {
-	var all [ifma.BatchSize]sealed
-	var keys [ifma.BatchSize]*ifma.Key
-	var ems [ifma.BatchSize][]byte
+func (r *Ring) openBatch(b *fastBatch, qs []*Request, pause func()) (masters [batchSize][]byte) {
+	var all [batchSize]sealed
+	var keys [batchSize]*fastKey
+	var ems [batchSize][]byte
 	for i, q := range qs {
 		key := r.key(q.Key)
 		all[i] = key.sealed(q.EncryptedPremaster)
 		keys[i], ems[i] = key.fast, all[i].em[:]
 	}
-	b.Decrypt(keys[:len(qs)], ems[:len(qs)], pause)
+	b.decrypt(keys[:len(qs)], ems[:len(qs)], pause)
 	for i, q := range qs {
 		premaster := all[i].open()
 		masters[i] = q.Master(premaster[:])

@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package avx2
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
+	"fmt"
+	"math/big"
+	mathrand "math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"unsafe"
+
+	"github.com/sightglass/sightglass/rsakex/internal/crt"
+)
+
+var twoKeys = sync.OnceValues(func() (rs [BatchSize]*rsa.PrivateKey, err error) {
+	for i := range rs {
+		if rs[i], err = rsa.GenerateKey(rand.Reader, 8*crt.Size); err != nil {
+			return rs, err
+		}
+	}
+	return rs, nil
+})
+
+// testKeys returns a key for each place of a batch.
+func testKeys(t testing.TB) (rs []*rsa.PrivateKey, ks []*Key) {
+	t.Helper()
+	if !supported {
+		t.Skip("processor: no AVX2")
+	}
+	two, err := twoKeys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range two {
+		k := New(r.Primes[0], r.Primes[1], r.Precomputed.Dp, r.Precomputed.Dq)
+		if k == nil {
+			t.Fatal("the key was not taken")
+		}
+		ks = append(ks, k)
+	}
+	return two[:], ks
+}
+
+// edges returns ciphertexts at the edges of what a key may get, and more in between.
+func edges(t *testing.T, r *rsa.PrivateKey, more int) []*big.Int {
+	t.Helper()
+	p, q := r.Primes[0], r.Primes[1]
+	c := []*big.Int{big.NewInt(0), big.NewInt(1), big.NewInt(2), new(big.Int).Sub(r.N, big.NewInt(1)), p, q,
+		new(big.Int).Mul(p, big.NewInt(12345)), new(big.Int).Mul(q, big.NewInt(54321)), new(big.Int).Sub(r.N, q)}
+	for range more {
+		v, err := rand.Int(rand.Reader, r.N)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c = append(c, v)
+	}
+	return c
+}
+
+// TestBatch: one ciphertext, and two of unlike keys in either order, give what arithmetic gives.
+func TestBatch(t *testing.T) {
+	rs, ks := testKeys(t)
+	var cs [BatchSize][]*big.Int
+	for i, r := range rs {
+		cs[i] = edges(t, r, 8)
+	}
+	b := NewBatch()
+	for round := range 80 {
+		size := 1 + round/2%BatchSize
+		keys, c, want := make([]*Key, size), make([][]byte, size), make([][]byte, size)
+		for i := range size {
+			at := (round + i) % BatchSize
+			v := cs[at][(round/4+i)%len(cs[at])]
+			keys[i] = ks[at]
+			c[i] = v.FillBytes(make([]byte, crt.Size))
+			want[i] = new(big.Int).Exp(v, rs[at].D, rs[at].N).FillBytes(make([]byte, crt.Size))
+		}
+		b.Decrypt(keys, c, nil)
+		for i := range c {
+			if !bytes.Equal(c[i], want[i]) {
+				t.Fatalf("round %d, place %d: %x, want %x", round, i, c[i], want[i])
+			}
+		}
+		if *b != (Batch{}) {
+			t.Fatalf("round %d: something is left in the batch", round)
+		}
+	}
+}
+
+// TestPauses: an operation pauses as often whatever it opens, alone and amid others.
+func TestPauses(t *testing.T) {
+	rs, ks := testKeys(t)
+	b := NewBatch()
+	for _, c := range edges(t, rs[0], 2) {
+		for n := 1; n <= BatchSize; n++ {
+			cs := [][]byte{c.FillBytes(make([]byte, crt.Size)), make([]byte, crt.Size)}
+			pauses := 0
+			b.Decrypt(ks[:n], cs[:n], func() { pauses++ })
+			if pauses != windows/pauseEvery {
+				t.Errorf("%x, one of %d: %d pauses", c, n, pauses)
+			}
+		}
+	}
+}
+
+// FuzzDecrypt: what comes out, alone and beside another, is what the public exponent takes back to the ciphertext.
+func FuzzDecrypt(f *testing.F) {
+	rs, ks := testKeys(f)
+	for _, c := range [][]byte{{}, {1}, bytes.Repeat([]byte{0xff}, crt.Size), rs[0].N.Bytes(), rs[1].Primes[0].Bytes()} {
+		f.Add(c, uint8(len(c)))
+	}
+	b := NewBatch()
+	f.Fuzz(func(t *testing.T, sealed []byte, size uint8) {
+		n := 1 + int(size)%BatchSize
+		var cs [BatchSize][]byte
+		var want [BatchSize]*big.Int
+		for i := range n {
+			want[i] = new(big.Int).SetBytes(sealed[:min(len(sealed), crt.Size)])
+			want[i].Add(want[i], big.NewInt(int64(i))).Mod(want[i], rs[i].N)
+			cs[i] = want[i].FillBytes(make([]byte, crt.Size))
+		}
+		b.Decrypt(ks[:n], cs[:n], nil)
+		for i := range n {
+			opened := new(big.Int).SetBytes(cs[i])
+			if opened.Cmp(rs[i].N) >= 0 || opened.Exp(opened, big.NewInt(int64(rs[i].E)), rs[i].N).Cmp(want[i]) != 0 {
+				t.Errorf("place %d: %x opens to %x", i, want[i], cs[i])
+			}
+		}
+	})
+}
+
+func (n *number) big() *big.Int {
+	v := new(big.Int)
+	for i := digits - 1; i >= 0; i-- {
+		v.Lsh(v, digitBits).Add(v, big.NewInt(n[i]))
+	}
+	return v
+}
+
+// laneTest has a modulus for each lane, and checks products.
+type laneTest struct {
+	Batch
+	moduli, inverse [2 * BatchSize]*big.Int
+}
+
+// newLaneTest takes the factors of a key, and the least and the greatest modulus that could be.
+func newLaneTest(t *testing.T) *laneTest {
+	rs, _ := testKeys(t)
+	least, greatest := new(big.Int).Lsh(big.NewInt(1), crt.Factor-1), new(big.Int).Lsh(big.NewInt(1), crt.Factor)
+	l := &laneTest{moduli: [2 * BatchSize]*big.Int{rs[0].Primes[0], rs[0].Primes[1],
+		least.SetBit(least, 0, 1), greatest.Sub(greatest, big.NewInt(1))}}
+	for i, m := range l.moduli {
+		n, s := toNumber(m), toNumber(shifted(m))
+		l.setModulus(i, &n, &s, negInverse(m))
+		r := new(big.Int).Lsh(big.NewInt(1), digits*digitBits)
+		l.inverse[i] = r.ModInverse(r, m)
+	}
+	return l
+}
+
+// check: what came out is congruent, bounded, and in even digits.
+func (l *laneTest) check(t *testing.T, got, x, y *lanes) {
+	t.Helper()
+	for i, m := range l.moduli {
+		a, b, out := x.get(i), y.get(i), got.get(i)
+		product := new(big.Int).Mul(a.big(), b.big())
+		want := new(big.Int).Mul(product, l.inverse[i])
+		v := out.big()
+		if want.Sub(want, v).Mod(want, m).Sign() != 0 {
+			t.Fatalf("lane %d: a %x b %x: %x is not congruent", i, a, b, out)
+		}
+		bound := product.Rsh(product, digits*digitBits)
+		bound.Add(bound, m).Add(bound, m)
+		if v.Sign() < 0 || v.Cmp(bound) > 0 {
+			t.Fatalf("lane %d: a %x b %x: %x is too large", i, a, b, out)
+		}
+		for _, d := range out {
+			if d < -1<<(digitBits-1) || d >= 1<<(digitBits-1) {
+				t.Fatalf("lane %d: a %x b %x: %x is not in even digits", i, a, b, out)
+			}
+		}
+	}
+}
+
+// oddLanes are less than 2^1027, and often made of the greatest and the least digits.
+func oddLanes(rng *mathrand.Rand) (l lanes) {
+	const greatest, least = 1<<(digitBits-1) - 1, -1 << (digitBits - 1)
+	for lane := range 2 * BatchSize {
+		all := rng.IntN(8)
+		for i := range l {
+			switch all + rng.IntN(4) {
+			case 0, 1:
+				l[i][lane] = greatest
+			case 2:
+				l[i][lane] = 0
+			case 3, 8, 9, 10:
+				l[i][lane] = least
+			default:
+				l[i][lane] = least + rng.Int64N(greatest-least+1)
+			}
+		}
+		l[digits-1][lane] = 1 + rng.Int64N(1<<(1027-(digits-1)*digitBits)-1) // so that it is not negative
+	}
+	return l
+}
+
+// TestMultiplyLanes: products and squares are congruent and bounded, also of the largest and oddest numbers, and a
+// power from the table is the one that each lane asked for.
+func TestMultiplyLanes(t *testing.T) {
+	l := newLaneTest(t)
+	rng := mathrand.New(mathrand.NewPCG(7, 8))
+	for range 2000 {
+		x, y := oddLanes(rng), oddLanes(rng)
+		var got lanes
+		l.multiply(&got, &x, &y)
+		l.check(t, &got, &x, &y)
+		first, second := x, y
+		l.multiply(&first, &first, &y)
+		if l.multiply(&second, &x, &second); first != got || second != got {
+			t.Fatalf("%x by %x: %x, in place of the one %x, of the other %x", x, y, got, first, second)
+		}
+
+		got = x
+		l.square(&got, 1)
+		l.check(t, &got, &x, &x)
+		again := x
+		l.square(&again, 2)
+		l.check(t, &again, &got, &got)
+
+		for i := range 1 << window {
+			power := oddLanes(rng)
+			l.table.set(i, &power)
+		}
+		at := rng.IntN(windows)
+		for lane := range l.exp {
+			w := rng.Uint64()
+			l.exp[lane][at*window/64] = w
+			power := l.table.get(int(w >> (at * window % 64) & (1<<window - 1)))
+			n := power.get(lane)
+			y.set(lane, &n)
+		}
+		if l.pick(at); l.by != y {
+			t.Fatalf("window %d of %x: %x, want %x", at, l.exp, l.by, y)
+		}
+	}
+}
+
+func TestNumbers(t *testing.T) {
+	rng := mathrand.New(mathrand.NewPCG(3, 4))
+	for range 1000 {
+		var w, less crt.Number
+		for i := range w {
+			w[i], less[i] = rng.Uint64(), rng.Uint64()
+		}
+		w[len(w)-1] |= 1 << 63
+		less[len(less)-1] &^= 1 << 63
+		n, m := fromWords(&w), fromWords(&less)
+		for _, d := range n[:digits-1] {
+			if d < -1<<(digitBits-1) || d >= 1<<(digitBits-1) {
+				t.Fatalf("%x is not in even digits: %x", w, n)
+			}
+		}
+		if m.once(&n); m.toWords() != less {
+			t.Fatalf("%x modulo %x is %x", less, w, m)
+		}
+		sum := n
+		for i := range sum {
+			sum[i] += m[i]
+		}
+		if sum.once(&n); sum.toWords() != less {
+			t.Fatalf("%x and %x, less %x, is %x", w, less, w, sum)
+		}
+		if n.once(&n); n != (number{}) {
+			t.Fatalf("%x modulo itself is %x", w, n)
+		}
+	}
+}
+
+// TestLayout: the assembly knows where things are.
+func TestLayout(t *testing.T) {
+	if at := uintptr(unsafe.Pointer(NewBatch())); at%64 != 0 {
+		t.Errorf("a batch is at %#x", at)
+	}
+	if m, k0 := unsafe.Offsetof(moduli{}.m), unsafe.Offsetof(moduli{}.k0); m != 1152 || k0 != 2336 {
+		t.Errorf("m is at %d, k0 at %d: the assembly has 1152 and 2336", m, k0)
+	}
+}
+
+func TestRedacted(t *testing.T) {
+	for _, verb := range []string{"%v", "%+v", "%#v", "%x"} {
+		for _, v := range []any{NewBatch(), new(Key)} {
+			if s := fmt.Sprintf(verb, v); !strings.HasPrefix(s, "[") || len(s) > 10 {
+				t.Errorf("%s: %.40s", verb, s)
+			}
+		}
+	}
+}
+
+func TestRefuses(t *testing.T) {
+	r, err := rsa.GenerateKey(rand.Reader, 3072)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if New(r.Primes[0], r.Primes[1], r.Precomputed.Dp, r.Precomputed.Dq) != nil {
+		t.Error("a key of 3072 bits was taken")
+	}
+}
+
+func BenchmarkBatch(b *testing.B) {
+	_, ks := testKeys(b)
+	batch := NewBatch()
+	c := make([][]byte, BatchSize)
+	for i := range c {
+		c[i] = make([]byte, crt.Size)
+		rand.Read(c[i][1:])
+	}
+	for b.Loop() {
+		batch.Decrypt(ks, c, nil)
+		for i := range c {
+			c[i][0] = 0
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/BatchSize, "ns/private")
+}
+
+func BenchmarkLanes(b *testing.B) {
+	_, ks := testKeys(b)
+	l := NewBatch()
+	l.prepare(ks)
+	for name, f := range map[string]func(){
+		"multiply": func() { l.multiply(&l.x, &l.x, &l.x) },
+		"pick":     func() { l.pick(0) },
+		"square":   func() { l.square(&l.x, window) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				f()
+			}
+		})
+	}
+}
