@@ -22,10 +22,10 @@ const module = "github.com/sightglass/sightglass"
 // stands for x and all under it. A package that is not named here inherits the nearest parent's line.
 var below = map[string][]string{
 	"handshake":        {},
-	"record":           {"handshake", "internal/rc2"},
+	"record":           {"handshake", "internal/rc2", "record/internal/cpuid"},
 	"keylog":           {"handshake"},
 	"identity":         {"handshake"},
-	"rsakex":           {"handshake", "keylog", "internal/rc2"},
+	"rsakex":           {"handshake", "keylog", "internal/rc2", "rsakex/internal/crt"},
 	"session":          {"handshake", "record", "keylog", "identity", "rsakex"},
 	"bpf":              {},
 	"relay":            {"session", "identity", "rsakex", "keylog", "record", "handshake", "relay/..."},

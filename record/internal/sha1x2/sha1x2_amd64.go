@@ -4,12 +4,16 @@
 
 package sha1x2
 
-import "golang.org/x/sys/cpu"
+import (
+	"golang.org/x/sys/cpu"
+
+	"github.com/sightglass/sightglass/record/internal/cpuid"
+)
 
 // Fast reports whether two at once are faster than one after the other.
 func Fast() bool { return hasSHA }
 
-var hasSHA = cpu.X86.HasSSSE3 && cpu.X86.HasSSE41 && cpuHasSHA()
+var hasSHA = cpu.X86.HasSSSE3 && cpu.X86.HasSSE41 && cpuid.SHA
 
 // blocks goes on with two hashes by whole blocks, at least one, as many of p as of q.
 func blocks(h *hashes, p, q []byte) {
@@ -22,6 +26,3 @@ func blocks(h *hashes, p, q []byte) {
 
 //go:noescape
 func blocksSHA(h *hashes, p, q []byte)
-
-// cpuHasSHA says whether the processor has the SHA instructions, of which golang.org/x/sys/cpu does not tell.
-func cpuHasSHA() bool

@@ -145,22 +145,3 @@ loop:
 DATA turn<>+0(SB)/8, $0x08090A0B0C0D0E0F
 DATA turn<>+8(SB)/8, $0x0001020304050607
 GLOBL turn<>(SB), RODATA|NOPTR, $16
-
-// func cpuHasSHA() bool
-//
-// CPUID leaf 7, EBX bit 29, where there is such a leaf.
-TEXT ·cpuHasSHA(SB), NOSPLIT, $0-1
-	MOVB $0, ret+0(FP)
-	XORL AX, AX
-	CPUID
-	CMPL AX, $7
-	JCS  none
-	MOVL $7, AX
-	XORL CX, CX
-	CPUID
-	SHRL $29, BX
-	ANDL $1, BX
-	MOVB BX, ret+0(FP)
-
-none:
-	RET
