@@ -2,7 +2,7 @@
 
 // Package aesgcm opens what AES-GCM protects, sixteen blocks at a time, on processors with the vector forms
 // of the AES and the carry-less multiplication instructions (VAES, VPCLMULQDQ): there it takes less than half
-// the time of crypto/cipher. It seals nothing.
+// the time of crypto/cipher with vectors of four blocks, and 0.6 of it with those of two. It seals nothing.
 package aesgcm
 
 import (
@@ -38,7 +38,7 @@ type element struct{ low, high uint64 }
 
 // New returns an opener, or nil if this processor, or this size of key, is not one for this package.
 func New(key []byte) *Opener {
-	if !supported || len(key) != 16 && len(key) != 32 {
+	if !supported() || len(key) != 16 && len(key) != 32 {
 		return nil
 	}
 	o := &Opener{rounds: len(key)/4 + 6}

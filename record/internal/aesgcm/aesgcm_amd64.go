@@ -4,11 +4,40 @@
 
 package aesgcm
 
-import "golang.org/x/sys/cpu"
+import (
+	"golang.org/x/sys/cpu"
 
-// supported says that the processor, and the system under it, can do what crypt16 does.
-var supported = cpu.X86.HasAES && cpu.X86.HasPCLMULQDQ && cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW &&
-	cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL && cpu.X86.HasAVX512VAES && cpu.X86.HasAVX512VPCLMULQDQ
+	"github.com/sightglass/sightglass/record/internal/cpuid"
+)
+
+// has512 and has256 say that the processor, and the system under it, can do what crypt512 does, and what crypt256 does.
+var (
+	has512 = hasAES && cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL
+	has256 = hasAES && cpu.X86.HasAVX2
+
+	hasAES = cpu.X86.HasAES && cpu.X86.HasPCLMULQDQ && cpuid.VAES && cpuid.VPCLMULQDQ
+)
+
+func supported() bool { return has512 || has256 }
+
+// crypt16 decrypts n times sixteen blocks, at least once, from src to dst, and adds them to sum. The
+// counter goes on.
+func crypt16(keys *[15][blockSize]byte, rounds int, powers *[16]element, counter *[blockSize]byte, sum *element, dst, src *byte, n int) {
+	if has512 {
+		crypt512(keys, rounds, powers, counter, sum, dst, src, n)
+		return
+	}
+	crypt256(keys, rounds, powers, counter, sum, dst, src, n)
+}
+
+// stream16 adds sixteen blocks of the key stream to piece.
+func stream16(keys *[15][blockSize]byte, rounds int, counter *[blockSize]byte, piece *[atOnce]byte) {
+	if has512 {
+		stream512(keys, rounds, counter, piece)
+		return
+	}
+	stream256(keys, rounds, counter, piece)
+}
 
 // subWord applies the S-box to each byte of w.
 //
@@ -30,13 +59,14 @@ func mul(sum, power *element)
 //go:noescape
 func ghash(sum, power *element, data *byte, blocks int)
 
-// crypt16 decrypts n times sixteen blocks, at least once, from src to dst, and adds them to sum. The
-// counter goes on.
-//
 //go:noescape
-func crypt16(keys *[15][blockSize]byte, rounds int, powers *[16]element, counter *[blockSize]byte, sum *element, dst, src *byte, n int)
+func crypt512(keys *[15][blockSize]byte, rounds int, powers *[16]element, counter *[blockSize]byte, sum *element, dst, src *byte, n int)
 
-// stream16 adds sixteen blocks of the key stream to piece.
-//
 //go:noescape
-func stream16(keys *[15][blockSize]byte, rounds int, counter *[blockSize]byte, piece *[atOnce]byte)
+func stream512(keys *[15][blockSize]byte, rounds int, counter *[blockSize]byte, piece *[atOnce]byte)
+
+//go:noescape
+func crypt256(keys *[15][blockSize]byte, rounds int, powers *[16]element, counter *[blockSize]byte, sum *element, dst, src *byte, n int)
+
+//go:noescape
+func stream256(keys *[15][blockSize]byte, rounds int, counter *[blockSize]byte, piece *[atOnce]byte)
