@@ -8,6 +8,8 @@ import (
 	"encoding/binary"
 
 	"golang.org/x/sys/cpu"
+
+	"github.com/sightglass/sightglass/record/internal/cpuid"
 )
 
 // accelerated holds the round keys of the equivalent inverse cipher (FIPS 197, Section 5.3.5), in
@@ -59,7 +61,7 @@ func (d *accelerated) expand(key []byte) {
 
 func (d *accelerated) Decrypt(dst, src, iv []byte) {
 	check(dst, src, iv)
-	if n := (len(src) - BlockSize) / sixteen; hasVectors && n > 0 {
+	if n := (len(src) - BlockSize) / sixteen; n > 0 && (has512 || has256) {
 		// The first block is chained to the IV, the others to what is before them in src.
 		decryptBlocks(d.rounds, &d.keys[0][0], &dst[0], &src[0], &iv[0], 1)
 		decryptSixteens(d.rounds, &d.keys[0][0], &dst[BlockSize], &src[BlockSize], n)
@@ -74,8 +76,11 @@ func (d *accelerated) Decrypt(dst, src, iv []byte) {
 // sixteen blocks, in bytes.
 const sixteen = 16 * BlockSize
 
-// hasVectors says that the processor has the AES instructions for four blocks each.
-var hasVectors = cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL && cpu.X86.HasAVX512VAES
+// has512 and has256 say that the processor has the AES instructions for four blocks each, and for two.
+var (
+	has512 = cpuid.VAES && cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL
+	has256 = cpuid.VAES && cpu.X86.HasAVX2
+)
 
 // subWord applies the S-box to each byte of w.
 //
@@ -89,9 +94,19 @@ func invMixColumns(k *[BlockSize]byte)
 
 // decryptSixteens decrypts n times sixteen blocks, at least once, from src to dst. The block before src is there,
 // too: it is what the first is chained to.
-//
+func decryptSixteens(rounds int, keys, dst, src *byte, n int) {
+	if has512 {
+		decryptSixteens512(rounds, keys, dst, src, n)
+		return
+	}
+	decryptSixteens256(rounds, keys, dst, src, n)
+}
+
 //go:noescape
-func decryptSixteens(rounds int, keys, dst, src *byte, n int)
+func decryptSixteens512(rounds int, keys, dst, src *byte, n int)
+
+//go:noescape
+func decryptSixteens256(rounds int, keys, dst, src *byte, n int)
 
 // decryptBlocks decrypts blocks, at least one, from src to dst.
 //

@@ -10,11 +10,11 @@
 	VAESDEC K, Z2, Z2 \
 	VAESDEC K, Z3, Z3
 
-// func decryptSixteens(rounds int, keys, dst, src *byte, n int)
+// func decryptSixteens512(rounds int, keys, dst, src *byte, n int)
 //
 // BX keys, DI dst, SI src, CX sixteens left. Z0 to Z3 are blocks, Z16 to Z29 the round keys, as many as there
 // are, Z30 the last of them.
-TEXT ·decryptSixteens(SB), NOSPLIT, $0-40
+TEXT ·decryptSixteens512(SB), NOSPLIT, $0-40
 	MOVQ rounds+0(FP), AX
 	MOVQ keys+8(FP), BX
 	MOVQ dst+16(FP), DI
@@ -74,6 +74,89 @@ last:
 	VMOVDQU64 Z1, 64(DI)
 	VMOVDQU64 Z2, 128(DI)
 	VMOVDQU64 Z3, 192(DI)
+	ADDQ $256, SI
+	ADDQ $256, DI
+	DECQ CX
+	JNZ  sixteen
+	VZEROUPPER
+	RET
+
+#define ROUND256(K) \
+	VBROADCASTI128 (16*K)(BX), Y8 \
+	VAESDEC Y8, Y0, Y0 \
+	VAESDEC Y8, Y1, Y1 \
+	VAESDEC Y8, Y2, Y2 \
+	VAESDEC Y8, Y3, Y3 \
+	VAESDEC Y8, Y4, Y4 \
+	VAESDEC Y8, Y5, Y5 \
+	VAESDEC Y8, Y6, Y6 \
+	VAESDEC Y8, Y7, Y7
+
+// func decryptSixteens256(rounds int, keys, dst, src *byte, n int)
+//
+// The same with vectors of two blocks, Y0 to Y7. Y8 is the round key.
+TEXT ·decryptSixteens256(SB), NOSPLIT, $0-40
+	MOVQ rounds+0(FP), AX
+	MOVQ keys+8(FP), BX
+	MOVQ dst+16(FP), DI
+	MOVQ src+24(FP), SI
+	MOVQ n+32(FP), CX
+	MOVQ AX, R10
+	SHLQ $4, R10
+	ADDQ BX, R10
+
+sixteen:
+	VBROADCASTI128 (BX), Y8
+	VPXOR 0(SI), Y8, Y0
+	VPXOR 32(SI), Y8, Y1
+	VPXOR 64(SI), Y8, Y2
+	VPXOR 96(SI), Y8, Y3
+	VPXOR 128(SI), Y8, Y4
+	VPXOR 160(SI), Y8, Y5
+	VPXOR 192(SI), Y8, Y6
+	VPXOR 224(SI), Y8, Y7
+	ROUND256(1)
+	ROUND256(2)
+	ROUND256(3)
+	ROUND256(4)
+	ROUND256(5)
+	ROUND256(6)
+	ROUND256(7)
+	ROUND256(8)
+	ROUND256(9)
+	CMPQ AX, $10
+	JEQ  last
+	ROUND256(10)
+	ROUND256(11)
+	ROUND256(12)
+	ROUND256(13)
+
+last:
+	VBROADCASTI128 (R10), Y8
+	VAESDECLAST Y8, Y0, Y0
+	VAESDECLAST Y8, Y1, Y1
+	VAESDECLAST Y8, Y2, Y2
+	VAESDECLAST Y8, Y3, Y3
+	VAESDECLAST Y8, Y4, Y4
+	VAESDECLAST Y8, Y5, Y5
+	VAESDECLAST Y8, Y6, Y6
+	VAESDECLAST Y8, Y7, Y7
+	VPXOR -16(SI), Y0, Y0
+	VPXOR 16(SI), Y1, Y1
+	VPXOR 48(SI), Y2, Y2
+	VPXOR 80(SI), Y3, Y3
+	VPXOR 112(SI), Y4, Y4
+	VPXOR 144(SI), Y5, Y5
+	VPXOR 176(SI), Y6, Y6
+	VPXOR 208(SI), Y7, Y7
+	VMOVDQU Y0, 0(DI)
+	VMOVDQU Y1, 32(DI)
+	VMOVDQU Y2, 64(DI)
+	VMOVDQU Y3, 96(DI)
+	VMOVDQU Y4, 128(DI)
+	VMOVDQU Y5, 160(DI)
+	VMOVDQU Y6, 192(DI)
+	VMOVDQU Y7, 224(DI)
 	ADDQ $256, SI
 	ADDQ $256, DI
 	DECQ CX
