@@ -16,7 +16,7 @@ func BenchmarkPool(b *testing.B) {
 	for at := 1; at <= batchSize; at++ {
 		b.Run(fmt.Sprintf("%d at a time", at), func(b *testing.B) {
 			b.ReportAllocs()
-			var jobs [batchSize]job
+			var jobs [maxBatch]job
 			for b.Loop() {
 				for i := range at {
 					_, settle := NewSecret()

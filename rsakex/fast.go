@@ -10,8 +10,16 @@ import (
 	"github.com/sightglass/sightglass/rsakex/internal/ifma"
 )
 
-// batchSize is how many requests are opened side by side.
-const batchSize = ifma.BatchSize
+// maxBatch is the greatest batchSize.
+const maxBatch = ifma.BatchSize
+
+// batchSize is how many requests are opened side by side: more take no less time for each.
+var batchSize = func() int {
+	if ifma.Supported() {
+		return ifma.BatchSize
+	}
+	return avx2.BatchSize
+}()
 
 // fastKey is a key of 2048 bits for the vector instructions of this processor. One of the two is there.
 type fastKey struct {
@@ -21,10 +29,11 @@ type fastKey struct {
 
 // newFastKey returns nil where the processor, or the size of the key, is not made for it.
 func newFastKey(p, q, dp, dq *big.Int) *fastKey {
-	if k := ifma.New(p, q, dp, dq); k != nil {
-		return &fastKey{ifma: k}
-	}
-	if k := avx2.New(p, q, dp, dq); k != nil {
+	if ifma.Supported() {
+		if k := ifma.New(p, q, dp, dq); k != nil {
+			return &fastKey{ifma: k}
+		}
+	} else if k := avx2.New(p, q, dp, dq); k != nil {
 		return &fastKey{avx2: k}
 	}
 	return nil
@@ -40,7 +49,7 @@ func (k *fastKey) decrypt(c *[crt.Size]byte, pause func()) {
 	avx2.NewBatch().Decrypt([]*avx2.Key{k.avx2}, [][]byte{c[:]}, pause)
 }
 
-// fastBatch does what fastKey does with up to batchSize ciphertexts, in less time for each. It is working memory, for one
+// fastBatch does what fastKey does with up to maxBatch ciphertexts, in less time for each. It is working memory, for one
 // goroutine at a time.
 type fastBatch struct {
 	ifma *ifma.Batch

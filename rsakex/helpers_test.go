@@ -150,3 +150,10 @@ func suiteOf(t testing.TB, id uint16) *handshake.Suite {
 }
 
 func hexOf(b []byte) string { return hex.EncodeToString(b) }
+
+// byFours makes batches of four, of any processor, for a test that counts.
+func byFours(t *testing.T) {
+	before := batchSize
+	batchSize = 4
+	t.Cleanup(func() { batchSize = before })
+}

@@ -39,8 +39,8 @@ var epoch = time.Now()
 
 func sinceEpoch(t time.Time) int64 { return int64(t.Sub(epoch)) }
 
-// gatherIdle is how long a request waits for others, see [gatherFor]: nobody waits for it. Where there are few handshakes, four
-// operations become one.
+// gatherIdle is how long a request waits for others, see [gatherFor]: nobody waits for it. Where there are few handshakes, as many
+// operations as go together become one.
 const gatherIdle = 20 * time.Millisecond
 
 // So long an operation may wait for moments to spare, and so many requests. Meanwhile no more is lost than that their flows are read
@@ -103,7 +103,7 @@ func (i *Idle) publish() {
 
 // take takes what waits of a pool, for one operation, and returns since when that was due, and whether some of it was hastened. done
 // gives the pool its place back.
-func (i *Idle) take(jobs *[batchSize]job) (p *Pool, n int, due time.Time, hastened bool) {
+func (i *Idle) take(jobs *[maxBatch]job) (p *Pool, n int, due time.Time, hastened bool) {
 	if !i.isDue(time.Now()) {
 		return nil, 0, due, false
 	}
@@ -114,7 +114,7 @@ func (i *Idle) take(jobs *[batchSize]job) (p *Pool, n int, due time.Time, hasten
 	}
 	due = epoch.Add(time.Duration(i.due.Load()))
 	p, hastened = i.jobs[0].pool, i.jobs[0].hastened
-	for n < min(len(i.jobs), len(jobs)) && i.jobs[n].pool == p {
+	for n < min(len(i.jobs), batchSize) && i.jobs[n].pool == p {
 		jobs[n] = i.jobs[n].job
 		n++
 	}
@@ -179,7 +179,7 @@ func (i *Idle) Stepper() *Stepper {
 // steps does operations, and yields in the middle of each: true, or false where there is none.
 func (s *Stepper) steps(yield func(bool) bool) {
 	batch := newFastBatch()
-	var jobs [batchSize]job
+	var jobs [maxBatch]job
 	pause := func() { yield(true) } // false once it is to stop: the operation goes on to its end then
 	for {
 		p, n, due, hastened := s.idle.take(&jobs)

@@ -116,6 +116,7 @@ func TestIdle(t *testing.T) {
 // TestIdleQueue: jobs are taken in their order, those of one pool at once, by fours or after a while, and no more operations of a
 // pool are at hand than it may have.
 func TestIdleQueue(t *testing.T) {
+	byFours(t)
 	synctest.Test(t, func(t *testing.T) {
 		idle := new(Idle)
 		one, other := newPool(new(Ring), 100), newPool(new(Ring), 1)
@@ -126,7 +127,7 @@ func TestIdleQueue(t *testing.T) {
 		}
 		take := func(when string, p *Pool, due time.Time, ids ...int) {
 			t.Helper()
-			var jobs [batchSize]job
+			var jobs [maxBatch]job
 			from, n, since, _ := idle.take(&jobs)
 			settled = nil
 			for _, j := range jobs[:n] {
@@ -175,6 +176,7 @@ func TestIdleQueue(t *testing.T) {
 
 // TestHasten: a secret that somebody waits for is due at once, before the others, and pressed until it is there.
 func TestHasten(t *testing.T) {
+	byFours(t)
 	withIdle(t, 1, 0, func(t *testing.T, r *idleRig) {
 		s := r.Stepper()
 		defer s.Close()

@@ -93,7 +93,7 @@ func (p *Pool) work(prepare func() (pressed func(bool))) {
 		}
 	}
 	batch := newFastBatch()
-	var jobs [batchSize]job
+	var jobs [maxBatch]job
 	for n := p.take(&jobs); n > 0; n = p.take(&jobs) {
 		begun := time.Now()
 		p.open(batch, jobs[:n], nil)
@@ -107,7 +107,7 @@ func (p *Pool) work(prepare func() (pressed func(bool))) {
 
 // take waits for a job, and a while for others to go with it if its key allows that. It returns how many there are;
 // none if the pool is closed. One goroutine at a time takes, lest several share what would make one batch.
-func (p *Pool) take(jobs *[batchSize]job) int {
+func (p *Pool) take(jobs *[maxBatch]job) int {
 	p.taking.Lock()
 	defer p.taking.Unlock()
 	j, ok := <-p.queue
@@ -125,8 +125,8 @@ func (p *Pool) take(jobs *[batchSize]job) int {
 	return n
 }
 
-// gatherFor is how long a request waits for others. Only the reading waits with it, and four together cost the processor
-// less than two one by one. A busy box has them in less time.
+// gatherFor is how long a request waits for others. Only the reading waits with it, and as many as go together cost the
+// processor no more than one or two one by one. A busy box has them in less time.
 const gatherFor = 3 * time.Millisecond
 
 // gather waits until the queue has what makes a whole batch with the job just taken from it, or for gatherFor.
@@ -144,9 +144,9 @@ func (p *Pool) gather() {
 
 // more takes jobs from the queue to go with the first, as far as they fit in a batch. It does not wait. It returns
 // how many there are.
-func (p *Pool) more(jobs *[batchSize]job) int {
+func (p *Pool) more(jobs *[maxBatch]job) int {
 	n := 1
-	for n < len(jobs) && p.ring.inBatch(jobs[n-1].request.Key) {
+	for n < batchSize && p.ring.inBatch(jobs[n-1].request.Key) {
 		select {
 		case j, ok := <-p.queue:
 			if !ok {
@@ -169,7 +169,7 @@ func (p *Pool) open(b *fastBatch, jobs []job, pause func()) {
 		n--
 	}
 	if b.worth(n) && !p.isClosed() {
-		var qs [batchSize]*Request
+		var qs [maxBatch]*Request
 		for i := range n {
 			qs[i] = &jobs[i].request
 		}

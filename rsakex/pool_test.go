@@ -212,6 +212,7 @@ func TestPoolBatches(t *testing.T) {
 
 // TestPoolTakesBatches: a worker takes what fits in a batch, one job more at most.
 func TestPoolTakesBatches(t *testing.T) {
+	byFours(t)
 	ring := ringOf(t, key2048(t), key1024(t))
 	fast, slow := ring.Keys()[0], ring.Keys()[1]
 	if !ring.inBatch(fast) {
@@ -233,7 +234,7 @@ func TestPoolTakesBatches(t *testing.T) {
 		for _, id := range c.waiting {
 			pool.queue <- job{request: Request{Key: id}}
 		}
-		jobs := [batchSize]job{<-pool.queue}
+		jobs := [maxBatch]job{<-pool.queue}
 		if got := pool.more(&jobs); got != c.want || pool.Waiting() != len(c.waiting)-got {
 			t.Errorf("of %v, %d were taken and %d left, want %d", c.waiting, got, pool.Waiting(), c.want)
 		}
@@ -243,6 +244,7 @@ func TestPoolTakesBatches(t *testing.T) {
 // TestPoolGathers: a worker waits a while for others to go with a job, but not once there is a batch, nor when the
 // pool is closed, nor for a key that fits in none.
 func TestPoolGathers(t *testing.T) {
+	byFours(t)
 	synctest.Test(t, func(t *testing.T) {
 		ring := ringOf(t, key2048(t), key1024(t))
 		fast, slow := ring.Keys()[0], ring.Keys()[1]
@@ -283,7 +285,7 @@ func TestPoolGathers(t *testing.T) {
 			var waited time.Duration
 			got := make(chan int)
 			go func() {
-				var jobs [batchSize]job
+				var jobs [maxBatch]job
 				n := p.take(&jobs)
 				waited = time.Since(begun)
 				got <- n
@@ -375,7 +377,7 @@ func TestPoolPausesAlike(t *testing.T) {
 		want := 0
 		for i, q := range []Request{right, wrong, short} {
 			pauses = 0
-			var jobs [batchSize]job
+			var jobs [maxBatch]job
 			for j := range jobs[:n] {
 				_, settle := NewSecret()
 				jobs[j] = job{request: q, settle: settle}

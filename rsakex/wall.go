@@ -94,12 +94,12 @@ func (r *Ring) Interruptible() bool {
 	return true
 }
 
-// openBatch opens up to batchSize requests side by side: each gets what it does from open. It calls pause
+// openBatch opens up to maxBatch requests side by side: each gets what it does from open. It calls pause
 // as that does.
-func (r *Ring) openBatch(b *fastBatch, qs []*Request, pause func()) (masters [batchSize][]byte) {
-	var all [batchSize]sealed
-	var keys [batchSize]*fastKey
-	var ems [batchSize][]byte
+func (r *Ring) openBatch(b *fastBatch, qs []*Request, pause func()) (masters [maxBatch][]byte) {
+	var all [maxBatch]sealed
+	var keys [maxBatch]*fastKey
+	var ems [maxBatch][]byte
 	for i, q := range qs {
 		key := r.key(q.Key)
 		all[i] = key.sealed(q.EncryptedPremaster)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package avx2 is the private operation of RSA with a key of 2048 bits, for processors that multiply 32-bit digits side by
-// side (AVX2), two ciphertexts at once. It takes a third of the time that crypto/rsa does, two thirds where one is alone,
+// side (AVX2), two ciphertexts at once. On AMD's Zen 3 it takes 0.3 of the time that crypto/rsa does, 0.6 where one is alone,
 // and as crypto/rsa's its time and its memory accesses depend on no secret: neither on the key nor on what comes out.
 package avx2
 
@@ -37,9 +37,6 @@ type Key struct {
 	qInv    pair // 1/q modulo p, times 2^1044, and 0
 	q       crt.Number
 }
-
-// Supported reports whether this processor, and the system under it, can do what the package does.
-func Supported() bool { return supported }
 
 // New makes a key ready from its factors p and q, and d modulo p-1 and q-1. It returns nil if this processor or
 // this package cannot do with it; whether the numbers fit each other is the caller's to know.

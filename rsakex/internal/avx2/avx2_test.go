@@ -148,11 +148,12 @@ type laneTest struct {
 	moduli, inverse [2 * BatchSize]*big.Int
 }
 
-// newLaneTest takes the factors of a key, and the least and the greatest modulus that could be.
+// newLaneTest takes a factor of a key, the least and the greatest modulus that could be, and one with the greatest sums of
+// quotients by digits.
 func newLaneTest(t *testing.T) *laneTest {
 	rs, _ := testKeys(t)
 	least, greatest := new(big.Int).Lsh(big.NewInt(1), crt.Factor-1), new(big.Int).Lsh(big.NewInt(1), crt.Factor)
-	l := &laneTest{moduli: [2 * BatchSize]*big.Int{rs[0].Primes[0], rs[0].Primes[1],
+	l := &laneTest{moduli: [2 * BatchSize]*big.Int{rs[0].Primes[0], heaviest(t),
 		least.SetBit(least, 0, 1), greatest.Sub(greatest, big.NewInt(1))}}
 	for i, m := range l.moduli {
 		n, s := toNumber(m), toNumber(shifted(m))
@@ -161,6 +162,26 @@ func newLaneTest(t *testing.T) *laneTest {
 		l.inverse[i] = r.ModInverse(r, m)
 	}
 	return l
+}
+
+// heaviest returns a modulus of which nearly all shifted digits are -2^28. It is one of those m·k0 + 1 = shifted·2^29 with
+// a k0 near 2^29, by which the lowest two digits of shifted are chosen.
+func heaviest(t *testing.T) *big.Int {
+	t.Helper()
+	n := number{digits - 1: 1<<8 + 1} // 2^1023 and a little, less what follows
+	for i := 2; i < digits-1; i++ {
+		n[i] = -1 << (digitBits - 1)
+	}
+	k0 := big.NewInt(1<<digitBits - 1)
+	low := new(big.Int).Lsh(big.NewInt(1), digitBits)
+	low.ModInverse(low, k0).Sub(low, n.big()).Mod(low, k0) // so that shifted·2^29 is 1 modulo k0
+	s := low.Add(low, n.big())
+	m := new(big.Int).Lsh(s, digitBits)
+	m.Sub(m, big.NewInt(1)).Div(m, k0)
+	if got := shifted(m); m.BitLen() != crt.Factor || got.Cmp(s) != 0 {
+		t.Fatalf("%x, shifted %x, want %x", m, got, s)
+	}
+	return m
 }
 
 // check: what came out is congruent, bounded, and in even digits.

@@ -208,7 +208,7 @@ GLOBL upper<>(SB), RODATA|NOPTR, $32
 	DIGIT(96, Y3)       \
 	VPSRLQ $29, Y3, Y15
 
-// func mul4(out, a, b *lanes, m *moduli, q *lanes)
+// func mul4(out, a, b *lanes, m *moduli, q *quotients)
 TEXT ·mul4(SB), NOSPLIT, $0-40
 	MOVQ out+0(FP), DI
 	MOVQ a+8(FP), R13
@@ -302,7 +302,7 @@ highest:
 	VPXOR Y2, Y2, Y2 \
 	VPXOR Y3, Y3, Y3
 
-// func sqr4(x *lanes, m *moduli, q *lanes, times int)
+// func sqr4(x *lanes, m *moduli, q *quotients, times int)
 //
 //	R13 the digits in the middle, DX squarings left
 TEXT ·sqr4(SB), NOSPLIT, $0-32
