@@ -10,21 +10,12 @@ import (
 	"math/big"
 	mathrand "math/rand/v2"
 	"strings"
-	"sync"
 	"testing"
 	"unsafe"
 
 	"github.com/sightglass/sightglass/rsakex/internal/crt"
+	"github.com/sightglass/sightglass/rsakex/internal/crt/crttest"
 )
-
-var twoKeys = sync.OnceValues(func() (rs [BatchSize]*rsa.PrivateKey, err error) {
-	for i := range rs {
-		if rs[i], err = rsa.GenerateKey(rand.Reader, 8*crt.Size); err != nil {
-			return rs, err
-		}
-	}
-	return rs, nil
-})
 
 // testKeys returns a key for each place of a batch.
 func testKeys(t testing.TB) (rs []*rsa.PrivateKey, ks []*Key) {
@@ -32,34 +23,15 @@ func testKeys(t testing.TB) (rs []*rsa.PrivateKey, ks []*Key) {
 	if !supported {
 		t.Skip("processor: no AVX2")
 	}
-	two, err := twoKeys()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range two {
+	rs = crttest.Keys(t, BatchSize)
+	for _, r := range rs {
 		k := New(r.Primes[0], r.Primes[1], r.Precomputed.Dp, r.Precomputed.Dq)
 		if k == nil {
 			t.Fatal("the key was not taken")
 		}
 		ks = append(ks, k)
 	}
-	return two[:], ks
-}
-
-// edges returns ciphertexts at the edges of what a key may get, and more in between.
-func edges(t *testing.T, r *rsa.PrivateKey, more int) []*big.Int {
-	t.Helper()
-	p, q := r.Primes[0], r.Primes[1]
-	c := []*big.Int{big.NewInt(0), big.NewInt(1), big.NewInt(2), new(big.Int).Sub(r.N, big.NewInt(1)), p, q,
-		new(big.Int).Mul(p, big.NewInt(12345)), new(big.Int).Mul(q, big.NewInt(54321)), new(big.Int).Sub(r.N, q)}
-	for range more {
-		v, err := rand.Int(rand.Reader, r.N)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c = append(c, v)
-	}
-	return c
+	return rs, ks
 }
 
 // TestBatch: one ciphertext, and two of unlike keys in either order, give what arithmetic gives.
@@ -67,7 +39,7 @@ func TestBatch(t *testing.T) {
 	rs, ks := testKeys(t)
 	var cs [BatchSize][]*big.Int
 	for i, r := range rs {
-		cs[i] = edges(t, r, 8)
+		cs[i] = crttest.Edges(t, r, 8)
 	}
 	b := NewBatch()
 	for round := range 80 {
@@ -96,7 +68,7 @@ func TestBatch(t *testing.T) {
 func TestPauses(t *testing.T) {
 	rs, ks := testKeys(t)
 	b := NewBatch()
-	for _, c := range edges(t, rs[0], 2) {
+	for _, c := range crttest.Edges(t, rs[0], 2) {
 		for n := 1; n <= BatchSize; n++ {
 			cs := [][]byte{c.FillBytes(make([]byte, crt.Size)), make([]byte, crt.Size)}
 			pauses := 0

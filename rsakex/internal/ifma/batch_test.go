@@ -10,49 +10,21 @@ import (
 	"math/big"
 	mathrand "math/rand/v2"
 	"strings"
-	"sync"
 	"testing"
 	"unsafe"
 
 	"github.com/sightglass/sightglass/rsakex/internal/crt"
+	"github.com/sightglass/sightglass/rsakex/internal/crt/crttest"
 )
-
-var fourKeys = sync.OnceValues(func() (rs [BatchSize]*rsa.PrivateKey, err error) {
-	for i := range rs {
-		if rs[i], err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
-			return rs, err
-		}
-	}
-	return rs, nil
-})
 
 // testKeys returns a key for each place of a batch.
 func testKeys(t testing.TB) (rs []*rsa.PrivateKey, ks []*Key) {
 	t.Helper()
-	four, err := fourKeys()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range four {
+	rs = crttest.Keys(t, BatchSize)
+	for _, r := range rs {
 		ks = append(ks, newKey(t, r))
 	}
-	return four[:], ks
-}
-
-// edges returns ciphertexts at the edges of what a key may get, and more in between.
-func edges(t *testing.T, r *rsa.PrivateKey, more int) []*big.Int {
-	t.Helper()
-	p, q := r.Primes[0], r.Primes[1]
-	c := []*big.Int{big.NewInt(0), big.NewInt(1), big.NewInt(2), new(big.Int).Sub(r.N, big.NewInt(1)), p, q,
-		new(big.Int).Mul(p, big.NewInt(12345)), new(big.Int).Mul(q, big.NewInt(54321)), new(big.Int).Sub(r.N, q)}
-	for range more {
-		v, err := rand.Int(rand.Reader, r.N)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c = append(c, v)
-	}
-	return c
+	return rs, ks
 }
 
 // TestBatch: batches of each size, of unlike keys in any order, give what arithmetic gives.
@@ -60,7 +32,7 @@ func TestBatch(t *testing.T) {
 	rs, ks := testKeys(t)
 	var cs [BatchSize][]*big.Int
 	for i, r := range rs {
-		cs[i] = edges(t, r, 8)
+		cs[i] = crttest.Edges(t, r, 8)
 	}
 	rng := mathrand.New(mathrand.NewPCG(5, 6))
 	b := NewBatch()

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/sightglass/sightglass/rsakex/internal/crt"
+	"github.com/sightglass/sightglass/rsakex/internal/crt/crttest"
 )
 
 func testKey(t testing.TB) (*rsa.PrivateKey, *Key) {
@@ -42,7 +43,7 @@ func (n *number) big() *big.Int {
 func TestDecrypt(t *testing.T) {
 	rs, ks := testKeys(t)
 	for i, r := range rs {
-		for _, c := range edges(t, r, 40) {
+		for _, c := range crttest.Edges(t, r, 40) {
 			want := new(big.Int).Exp(c, r.D, r.N).FillBytes(make([]byte, crt.Size))
 			got := make([]byte, crt.Size)
 			ks[i].Decrypt(got, c.FillBytes(make([]byte, crt.Size)), nil)
