@@ -49,6 +49,19 @@ DATA upper<>+16(SB)/8, $0x7ffffffc10000000
 DATA upper<>+24(SB)/8, $0x7ffffffc10000000
 GLOBL upper<>(SB), RODATA|NOPTR, $32
 
+// halfLower and halfUpper are half of these, for columns that will be doubled.
+DATA halfLower<>+0(SB)/8, $0x3ffffffe00000000
+DATA halfLower<>+8(SB)/8, $0x3ffffffe00000000
+DATA halfLower<>+16(SB)/8, $0x3ffffffe00000000
+DATA halfLower<>+24(SB)/8, $0x3ffffffe00000000
+GLOBL halfLower<>(SB), RODATA|NOPTR, $32
+
+DATA halfUpper<>+0(SB)/8, $0x3ffffffe08000000
+DATA halfUpper<>+8(SB)/8, $0x3ffffffe08000000
+DATA halfUpper<>+16(SB)/8, $0x3ffffffe08000000
+DATA halfUpper<>+24(SB)/8, $0x3ffffffe08000000
+GLOBL halfUpper<>(SB), RODATA|NOPTR, $32
+
 // TERM adds a product to a column.
 #define TERM(A, B, COLUMN) \
 	VPMULDQ A, B, Y12 \
@@ -129,18 +142,12 @@ GLOBL upper<>(SB), RODATA|NOPTR, $32
 	VMOVDQU 96(A), Y4   \
 	TERM(Y5, Y4, Y3)
 
-// BEGIN sets the columns to what they begin with, ADDED adds that.
+// BEGIN sets the columns to what they begin with.
 #define BEGIN(FROM) \
 	VMOVDQU FROM, Y0 \
 	VMOVDQU Y0, Y1   \
 	VMOVDQU Y0, Y2   \
 	VMOVDQU Y0, Y3
-
-#define ADDED(FROM) \
-	VPADDQ FROM, Y0, Y0 \
-	VPADDQ FROM, Y1, Y1 \
-	VPADDQ FROM, Y2, Y2 \
-	VPADDQ FROM, Y3, Y3
 
 // CARRY takes what stands above a digit to the next column.
 #define CARRY(COLUMN, TO) \
@@ -296,12 +303,6 @@ highest:
 	TERM(Y4, Y4, Y0) \
 	TERM(Y5, Y5, Y2)
 
-#define ZERO \
-	VPXOR Y0, Y0, Y0 \
-	VPXOR Y1, Y1, Y1 \
-	VPXOR Y2, Y2, Y2 \
-	VPXOR Y3, Y3, Y3
-
 // func sqr4(x *lanes, m *moduli, q *quotients, times int)
 //
 //	R13 the digits in the middle, DX squarings left
@@ -318,7 +319,7 @@ square:
 	MOVQ DI, R13
 
 low:
-	ZERO
+	BEGIN(halfLower<>(SB))
 	MOVQ DI, SI
 	LEAQ (DI)(R10*1), BX
 	MOVQ R9, CX
@@ -334,7 +335,6 @@ lowest:
 	ONCE(R13)
 	TWICE
 	SQUARES
-	ADDED(lower<>(SB))
 	MOVQ R8, R11
 	LEAQ (AX)(R10*1), R12
 	MOVQ R9, CX
@@ -356,7 +356,7 @@ quotients:
 	HALFWAY
 
 high:
-	ZERO
+	BEGIN(halfUpper<>(SB))
 	LEAQ -1120(DI)(R10*1), SI
 	FIRST(SI, DI)
 	ADDQ $96, SI
@@ -374,7 +374,6 @@ middle:
 	ONCE(R13)
 	TWICE
 	SQUARES
-	ADDED(upper<>(SB))
 	LEAQ -1120(R8)(R10*1), R11
 	FIRST(R11, AX)
 	ROW
@@ -396,7 +395,7 @@ highModuli:
 	JNE  high
 
 	// The last group, of the digits 33 to 35.
-	ZERO
+	BEGIN(halfUpper<>(SB))
 	VMOVDQU 1088(DI), Y4
 	VMOVDQU 1120(DI), Y5
 	VMOVDQU 1056(DI), Y6
@@ -404,7 +403,6 @@ highModuli:
 	TERM(Y5, Y4, Y1)
 	TWICE
 	SQUARES
-	ADDED(upper<>(SB))
 	LEAQ -1120(R8)(R10*1), R11
 	FIRST(R11, AX)
 	ROW
@@ -441,6 +439,7 @@ TEXT ·pick4(SB), NOSPLIT, $0-24
 	VMOVDQU 64(SI), Y14
 	VMOVDQU 96(SI), Y15
 	MOVQ $36, CX
+	PCALIGN $64 // it takes half as long again where the loop begins elsewhere
 
 digit:
 	EIGHT(0, Y0, Y1, Y2)
