@@ -310,11 +310,11 @@ func (l *loop) wait(events []unix.EpollEvent) (int, error) {
 }
 
 // After a step of a handshake a loop lingers for as long as a peer on the same network takes for the next: it looks again and
-// again. A peer answers in less time than it takes to wake a thread, on a virtual machine above all. Meanwhile the chore is put
-// off. If that took longPass once, somebody else had the processor, and the loop does not linger for a while.
+// again. A peer answers in less time than it takes to wake a thread, on a virtual machine above all. Meanwhile there is the
+// chore: what is done of it while the loop is awake anyway keeps it from no sleep, in which the peers may have its processor. If a
+// moment took longPass, somebody else had the processor, and the loop does not linger for a while.
 const (
 	lingerFor  = 150 * time.Microsecond
-	putOff     = 50 * time.Millisecond
 	longPass   = 500 * time.Microsecond
 	emptyPass  = 5 * time.Microsecond // to give way to nobody, and to look at the sockets, takes 1 µs
 	crowdedFor = 10 * time.Millisecond
@@ -326,7 +326,7 @@ func (l *loop) pass(now time.Time) bool {
 	lingers := now.Before(l.lingering) && !now.Before(l.crowded)
 	switch {
 	case l.owes:
-	case (!lingers || l.chorePutOff(now)) && l.doChore(now):
+	case l.doChore(now):
 		l.owes = true
 		return true
 	case !lingers:
@@ -357,12 +357,6 @@ func (l *loop) doChore(now time.Time) bool {
 		l.priority.lower()
 	}
 	return l.chore.Step()
-}
-
-// chorePutOff reports whether the chore was put off for long, or somebody waits for it.
-func (l *loop) chorePutOff(now time.Time) bool {
-	due := l.chore.Due()
-	return !due.IsZero() && (now.Sub(due) > putOff || l.chore.Pressed(now))
 }
 
 // finished reports whether nothing is left to do, and nothing can come any more.
