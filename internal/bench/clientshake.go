@@ -4,6 +4,7 @@ package main
 
 import (
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,7 +35,7 @@ func (c *client) shake(j *job) (*answer, error) {
 	var n atomic.Int64
 	err := each(j.Workers, func(i int) error {
 		for time.Now().Before(end) {
-			if err := c.once(j.Targets[0], j.Suite, sessions[i]); err != nil {
+			if _, err := c.once(j.Targets[0], j.Suite, sessions[i]); err != nil {
 				return err
 			}
 			n.Add(1)
@@ -54,70 +55,67 @@ func (c *client) seed(j *job) (*session, error) {
 	return &session{id: t.id, master: t.master}, t.Close()
 }
 
-// once is one handshake. Both sides check the other's Finished.
-func (c *client) once(target string, suite uint16, resume *session) error {
+// once is one handshake, and returns the seconds from the SYN to the server's Finished. Both sides check the other's.
+func (c *client) once(target string, suite uint16, resume *session) (float64, error) {
+	begun := time.Now()
 	t, err := c.connect(target, suite, resume)
 	if err != nil {
-		return err
+		return 0, err
 	}
+	took := time.Since(begun).Seconds()
 	defer t.release()
 	if resume != nil && !t.resumed {
-		return errNotResumed
+		return 0, errNotResumed
 	}
-	return t.Close()
+	return took, t.Close()
 }
 
-// latency takes the time of full handshakes, to each target in turn and at random times, from the SYN to the server's
-// Finished.
+// latency takes the time of full handshakes at random times: as many as were asked for, one after the other, and those that
+// are made beside them.
 func (c *client) latency(j *job) (*answer, error) {
 	if err := c.ready(); err != nil {
 		return nil, err
 	}
 	stop := c.load(j)
-	a := &answer{Samples: make([][]float64, len(j.Targets))}
+	var samples []float64
 	random := rand.New(rand.NewPCG(j.Seed, 1)) // what a box puts off would always meet the next sample, or never
 	next := time.Now()
 	for range j.Count {
-		for i, target := range j.Targets {
-			next = next.Add(time.Duration(random.ExpFloat64() * j.Pace * float64(time.Second)))
-			time.Sleep(time.Until(next))
-			begun := time.Now()
-			t, err := c.connect(target, j.Suite, nil)
-			if err != nil {
-				_, _ = stop()
-				return nil, err
-			}
-			a.Samples[i] = append(a.Samples[i], time.Since(begun).Seconds())
-			_ = t.Close()
-			t.release()
-			a.Count++
-			if late := time.Now(); next.Before(late) {
-				next = late
-			}
+		next = next.Add(time.Duration(random.ExpFloat64() * j.Pace * float64(time.Second)))
+		time.Sleep(time.Until(next))
+		took, err := c.once(j.Targets[0], j.Suite, nil)
+		if err != nil {
+			_, _ = stop()
+			return nil, err
+		}
+		samples = append(samples, took)
+		if late := time.Now(); next.Before(late) {
+			next = late
 		}
 	}
-	n, err := stop()
-	a.Count += n
-	return a, err
+	beside, err := stop()
+	samples = append(samples, beside...)
+	return &answer{Count: len(samples), Samples: samples}, err
 }
 
-// load makes full handshakes beside, to the first target, at the job's rate and at random times.
-func (c *client) load(j *job) (stop func() (int, error)) {
+// load makes full handshakes beside, at the job's rate and at random times, and returns what each took in the end.
+func (c *client) load(j *job) (stop func() ([]float64, error)) {
 	if j.Rate == 0 {
-		return func() (int, error) { return 0, nil }
+		return func() ([]float64, error) { return nil, nil }
 	}
 	var wg sync.WaitGroup
 	var failed atomic.Pointer[error]
-	var n atomic.Int64
+	samples := make([][]float64, j.Workers)
 	done := make(chan struct{})
 	due := make(chan struct{}, j.Workers)
-	for range j.Workers {
+	for i := range samples {
 		wg.Go(func() {
 			for range due {
-				if err := c.once(j.Targets[0], j.Suite, nil); err != nil {
+				took, err := c.once(j.Targets[0], j.Suite, nil)
+				if err != nil {
 					failed.Store(&err)
 				}
-				n.Add(1)
+				samples[i] = append(samples[i], took)
 			}
 		})
 	}
@@ -133,13 +131,13 @@ func (c *client) load(j *job) (stop func() (int, error)) {
 			}
 		}
 	})
-	return func() (int, error) {
+	return func() ([]float64, error) {
 		close(done)
 		wg.Wait()
 		if err := failed.Load(); err != nil {
-			return 0, *err
+			return nil, *err
 		}
-		return int(n.Load()), nil
+		return slices.Concat(samples...), nil
 	}
 }
 

@@ -35,9 +35,9 @@ type answer struct {
 	Error   string
 	Ready   bool
 	Seconds float64
-	Count   int         // handshakes
-	Sums    []connSum   // bulk, idle, replay: one a flow
-	Samples [][]float64 // latency: seconds, by target
+	Count   int       // handshakes
+	Sums    []connSum // bulk, idle, replay: one a flow
+	Samples []float64 // latency: seconds
 }
 
 // connSum is what a client knows of one flow: how much plaintext each side sent, and its CRC-32C.

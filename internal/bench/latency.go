@@ -31,7 +31,7 @@ func (b *bench) latency() error {
 			b.add(line{
 				fmt.Sprintf("added to a full handshake, %s, %s", load.name, q.name), us(ours),
 				"HAProxy TCP", us(theirs), ratio(ours, theirs), atMost(1),
-				fmt.Sprintf("without a box %s, medians of %d rounds of %d samples", us(median(direct)), len(direct), len(samples[0][0])),
+				fmt.Sprintf("without a box %s, medians of %d rounds of some %d samples", us(median(direct)), len(direct), len(samples[0][0])),
 			})
 		}
 	}
@@ -55,14 +55,15 @@ func (b *bench) halfLoad() float64 {
 	return b.fullRate / 2
 }
 
-// A sample is followed by a pause, of samplePace in the mean, and takes a millisecond or two itself: about samplesASecond.
+// Of the samples that are taken one after the other each is followed by a pause, of samplePace in the mean, and takes a millisecond
+// or two itself: about samplesASecond.
 const (
 	samplePace     = 0.004 // seconds
 	samplesASecond = 180
 )
 
-// latencySamples takes samples of each box in short rounds, in turn: by box, and then by round. The rate is of all handshakes, the
-// samples among them.
+// latencySamples takes samples of each box in short rounds, in turn: by box, and then by round. The rate is of all handshakes:
+// each is a sample.
 func (b *bench) latencySamples(boxes []*box, rate float64) ([][][]float64, error) {
 	samples := make([][][]float64, len(boxes))
 	for round := range b.shakeRounds() {
@@ -81,7 +82,7 @@ func (b *bench) latencySamples(boxes []*box, rate float64) ([][][]float64, error
 					return nil, err
 				}
 			}
-			samples[i] = append(samples[i], a.Samples[0])
+			samples[i] = append(samples[i], a.Samples)
 		}
 	}
 	return samples, nil
