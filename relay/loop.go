@@ -310,9 +310,9 @@ func (l *loop) wait(events []unix.EpollEvent) (int, error) {
 }
 
 // After a step of a handshake a loop lingers for as long as a peer on the same network takes for the next: it looks again and
-// again. A peer answers in less time than it takes to wake a thread, on a virtual machine above all. Meanwhile there is the
-// chore: what is done of it while the loop is awake anyway keeps it from no sleep, in which the peers may have its processor. If a
-// moment took longPass, somebody else had the processor, and the loop does not linger for a while.
+// again. A peer answers in less time than it takes to wake a thread, on a virtual machine above all. Meanwhile it does its
+// chore: what is done of that while the loop is awake anyway leaves it more time to sleep, and the peers may have its processor
+// then. If a moment took longPass, somebody else had the processor, and the loop does not linger for a while.
 const (
 	lingerFor  = 150 * time.Microsecond
 	longPass   = 500 * time.Microsecond
