@@ -29,38 +29,21 @@ DATA half<>+24(SB)/8, $0x10000000
 GLOBL half<>(SB), RODATA|NOPTR, $32
 
 // none is a carry of nothing: 2^34.
-DATA none<>+0(SB)/8, $0x400000000
-DATA none<>+8(SB)/8, $0x400000000
-DATA none<>+16(SB)/8, $0x400000000
-DATA none<>+24(SB)/8, $0x400000000
-GLOBL none<>(SB), RODATA|NOPTR, $32
+DATA none<>(SB)/8, $0x400000000
+GLOBL none<>(SB), RODATA|NOPTR, $8
 
 // lower is what a column of the lower half begins with, 2^63 - 2^34, upper one of the upper half, that and 2^28: a digit
 // is rounded to there.
-DATA lower<>+0(SB)/8, $0x7ffffffc00000000
-DATA lower<>+8(SB)/8, $0x7ffffffc00000000
-DATA lower<>+16(SB)/8, $0x7ffffffc00000000
-DATA lower<>+24(SB)/8, $0x7ffffffc00000000
-GLOBL lower<>(SB), RODATA|NOPTR, $32
-
-DATA upper<>+0(SB)/8, $0x7ffffffc10000000
-DATA upper<>+8(SB)/8, $0x7ffffffc10000000
-DATA upper<>+16(SB)/8, $0x7ffffffc10000000
-DATA upper<>+24(SB)/8, $0x7ffffffc10000000
-GLOBL upper<>(SB), RODATA|NOPTR, $32
+DATA lower<>(SB)/8, $0x7ffffffc00000000
+GLOBL lower<>(SB), RODATA|NOPTR, $8
+DATA upper<>(SB)/8, $0x7ffffffc10000000
+GLOBL upper<>(SB), RODATA|NOPTR, $8
 
 // halfLower and halfUpper are half of these, for columns that will be doubled.
-DATA halfLower<>+0(SB)/8, $0x3ffffffe00000000
-DATA halfLower<>+8(SB)/8, $0x3ffffffe00000000
-DATA halfLower<>+16(SB)/8, $0x3ffffffe00000000
-DATA halfLower<>+24(SB)/8, $0x3ffffffe00000000
-GLOBL halfLower<>(SB), RODATA|NOPTR, $32
-
-DATA halfUpper<>+0(SB)/8, $0x3ffffffe08000000
-DATA halfUpper<>+8(SB)/8, $0x3ffffffe08000000
-DATA halfUpper<>+16(SB)/8, $0x3ffffffe08000000
-DATA halfUpper<>+24(SB)/8, $0x3ffffffe08000000
-GLOBL halfUpper<>(SB), RODATA|NOPTR, $32
+DATA halfLower<>(SB)/8, $0x3ffffffe00000000
+GLOBL halfLower<>(SB), RODATA|NOPTR, $8
+DATA halfUpper<>(SB)/8, $0x3ffffffe08000000
+GLOBL halfUpper<>(SB), RODATA|NOPTR, $8
 
 // TERM adds a product to a column.
 #define TERM(A, B, COLUMN) \
@@ -144,7 +127,7 @@ GLOBL halfUpper<>(SB), RODATA|NOPTR, $32
 
 // BEGIN sets the columns to what they begin with.
 #define BEGIN(FROM) \
-	VMOVDQU FROM, Y0 \
+	VPBROADCASTQ FROM, Y0 \
 	VMOVDQU Y0, Y1   \
 	VMOVDQU Y0, Y2   \
 	VMOVDQU Y0, Y3
@@ -222,7 +205,7 @@ TEXT ·mul4(SB), NOSPLIT, $0-40
 	MOVQ b+16(FP), DX
 	MOVQ m+24(FP), AX
 	MOVQ q+32(FP), R8
-	VMOVDQU none<>(SB), Y15
+	VPBROADCASTQ none<>(SB), Y15
 	XORQ R9, R9
 	XORQ R10, R10
 
@@ -313,7 +296,7 @@ TEXT ·sqr4(SB), NOSPLIT, $0-32
 	MOVQ times+24(FP), DX
 
 square:
-	VMOVDQU none<>(SB), Y15
+	VPBROADCASTQ none<>(SB), Y15
 	XORQ R9, R9
 	XORQ R10, R10
 	MOVQ DI, R13
