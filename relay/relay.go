@@ -103,7 +103,7 @@ type Config struct {
 // Chore is work that nobody waits for, of the moments in which a loop has nothing else to do. Its methods are called by one
 // goroutine at a time.
 type Chore interface {
-	// Step does a bit of it, no longer than what comes meanwhile may wait (10 to 40 µs), and reports whether there was any.
+	// Step does a bit of it, no longer than what comes meanwhile may wait (8 to 40 µs), and reports whether there was any.
 	Step() bool
 	// Due returns since or from when there is some, as far as that is known; zero: none is.
 	Due() time.Time

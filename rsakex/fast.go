@@ -39,7 +39,7 @@ func newFastKey(p, q, dp, dq *big.Int) *fastKey {
 	return nil
 }
 
-// decrypt replaces a ciphertext c, which must be less than n, by c^d modulo n. It calls pause, unless that is nil, every 10 to
+// decrypt replaces a ciphertext c, which must be less than n, by c^d modulo n. It calls pause, unless that is nil, every 8 to
 // 40 µs: always as often.
 func (k *fastKey) decrypt(c *[crt.Size]byte, pause func()) {
 	if k.ifma != nil {

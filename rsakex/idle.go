@@ -200,7 +200,7 @@ func (s *Stepper) steps(yield func(bool) bool) {
 	}
 }
 
-// Step does 10 to 40 µs of an operation, the last of it with what becomes of the premasters, and returns whether there was one to
+// Step does 8 to 40 µs of an operation, the last of it with what becomes of the premasters, and returns whether there was one to
 // do. What was registered with [Secret.Then] runs in it.
 func (s *Stepper) Step() bool {
 	did, _ := s.next()

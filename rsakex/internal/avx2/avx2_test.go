@@ -129,26 +129,29 @@ func newLaneTest(t *testing.T) *laneTest {
 		least.SetBit(least, 0, 1), greatest.Sub(greatest, big.NewInt(1))}}
 	for i, m := range l.moduli {
 		n, s := toNumber(m), toNumber(shifted(m))
-		l.setModulus(i, &n, &s, negInverse(m))
+		k0 := toNumber(negInverse(m))
+		l.setModulus(i, &n, &s, (*block)(k0[:blockDigits]))
 		r := new(big.Int).Lsh(big.NewInt(1), digits*digitBits)
 		l.inverse[i] = r.ModInverse(r, m)
 	}
 	return l
 }
 
-// heaviest returns a modulus of which nearly all shifted digits are -2^28. It is one of those m·k0 + 1 = shifted·2^29 with
-// a k0 near 2^29, by which the lowest two digits of shifted are chosen.
+// heaviest returns a modulus of which nearly all shifted digits are 2^52-1. It is one of those m·k0 + 1 = shifted·2^208 with
+// a k0 near 2^208, by which the lowest four digits of shifted are chosen.
 func heaviest(t *testing.T) *big.Int {
 	t.Helper()
-	n := number{digits - 1: 1<<8 + 1} // 2^1023 and a little, less what follows
-	for i := 2; i < digits-1; i++ {
-		n[i] = -1 << (digitBits - 1)
+	n := number{digits - 1: 1<<36 - 2} // a little less than 2^1024
+	for i := blockDigits; i < digits-1; i++ {
+		n[i] = digitMask
 	}
-	k0 := big.NewInt(1<<digitBits - 1)
-	low := new(big.Int).Lsh(big.NewInt(1), digitBits)
-	low.ModInverse(low, k0).Sub(low, n.big()).Mod(low, k0) // so that shifted·2^29 is 1 modulo k0
+	const bits = blockDigits * digitBits
+	k0 := new(big.Int).Lsh(big.NewInt(1), bits)
+	k0.Sub(k0, big.NewInt(1))
+	low := new(big.Int).Lsh(big.NewInt(1), bits)
+	low.ModInverse(low, k0).Sub(low, n.big()).Mod(low, k0) // so that shifted·2^208 is 1 modulo k0
 	s := low.Add(low, n.big())
-	m := new(big.Int).Lsh(s, digitBits)
+	m := new(big.Int).Lsh(s, bits)
 	m.Sub(m, big.NewInt(1)).Div(m, k0)
 	if got := shifted(m); m.BitLen() != crt.Factor || got.Cmp(s) != 0 {
 		t.Fatalf("%x, shifted %x, want %x", m, got, s)
@@ -156,7 +159,7 @@ func heaviest(t *testing.T) *big.Int {
 	return m
 }
 
-// check: what came out is congruent, bounded, and in even digits.
+// check: what came out is congruent, bounded, and in digits.
 func (l *laneTest) check(t *testing.T, got, x, y *lanes) {
 	t.Helper()
 	for i, m := range l.moduli {
@@ -173,8 +176,8 @@ func (l *laneTest) check(t *testing.T, got, x, y *lanes) {
 			t.Fatalf("lane %d: a %x b %x: %x is too large", i, a, b, out)
 		}
 		for _, d := range out {
-			if d < -1<<(digitBits-1) || d >= 1<<(digitBits-1) {
-				t.Fatalf("lane %d: a %x b %x: %x is not in even digits", i, a, b, out)
+			if d < 0 || d > digitMask {
+				t.Fatalf("lane %d: a %x b %x: %x is not in digits", i, a, b, out)
 			}
 		}
 	}
@@ -182,22 +185,21 @@ func (l *laneTest) check(t *testing.T, got, x, y *lanes) {
 
 // oddLanes are less than 2^1027, and often made of the greatest and the least digits.
 func oddLanes(rng *mathrand.Rand) (l lanes) {
-	const greatest, least = 1<<(digitBits-1) - 1, -1 << (digitBits - 1)
 	for lane := range 2 * BatchSize {
-		all := rng.IntN(8)
-		for i := range l {
-			switch all + rng.IntN(4) {
-			case 0, 1:
-				l[i][lane] = greatest
-			case 2:
-				l[i][lane] = 0
-			case 3, 8, 9, 10:
-				l[i][lane] = least
+		most := rng.IntN(8)
+		var n number
+		for i := range n {
+			switch most + rng.IntN(4) {
+			case 0, 1, 8, 9, 10:
+				n[i] = digitMask
+			case 2, 3:
+				n[i] = 0
 			default:
-				l[i][lane] = least + rng.Int64N(greatest-least+1)
+				n[i] = rng.Int64N(digitMask + 1)
 			}
 		}
-		l[digits-1][lane] = 1 + rng.Int64N(1<<(1027-(digits-1)*digitBits)-1) // so that it is not negative
+		n[digits-1] &= 1<<(1027-(digits-1)*digitBits) - 1
+		l.set(lane, &n)
 	}
 	return l
 }
@@ -254,8 +256,8 @@ func TestNumbers(t *testing.T) {
 		less[len(less)-1] &^= 1 << 63
 		n, m := fromWords(&w), fromWords(&less)
 		for _, d := range n[:digits-1] {
-			if d < -1<<(digitBits-1) || d >= 1<<(digitBits-1) {
-				t.Fatalf("%x is not in even digits: %x", w, n)
+			if d < 0 || d > digitMask {
+				t.Fatalf("%x is not in digits: %x", w, n)
 			}
 		}
 		if m.once(&n); m.toWords() != less {
@@ -274,13 +276,16 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-// TestLayout: the assembly knows where things are.
-func TestLayout(t *testing.T) {
-	if at := uintptr(unsafe.Pointer(NewBatch())); at%64 != 0 {
-		t.Errorf("a batch is at %#x", at)
-	}
-	if m, k0 := unsafe.Offsetof(moduli{}.m), unsafe.Offsetof(moduli{}.k0); m != 1152 || k0 != 2336 {
-		t.Errorf("m is at %d, k0 at %d: the assembly has 1152 and 2336", m, k0)
+// TestAligned: no vector is in two lines of the cache.
+func TestAligned(t *testing.T) {
+	b := NewBatch()
+	for what, at := range map[string]uintptr{
+		"moduli": uintptr(unsafe.Pointer(&b.m)), "sums": uintptr(unsafe.Pointer(&b.sums)), "x": uintptr(unsafe.Pointer(&b.x)),
+		"table": uintptr(unsafe.Pointer(&b.table)), "constants": uintptr(unsafe.Pointer(&consts)),
+	} {
+		if at%unsafe.Sizeof(vector{}) != 0 {
+			t.Errorf("%s: at %#x", what, at)
+		}
 	}
 }
 

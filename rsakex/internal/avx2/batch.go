@@ -16,27 +16,35 @@ const (
 	window  = 4 // bits of the exponent that one multiplication takes
 	windows = crt.Factor / window
 
-	pauseEvery = 4 // windows of 2.5 µs: more at a time makes the peers of a box that is at half load wait
+	pauseEvery = 4 // windows of 2 µs: more at a time makes the peers of a box that is at half load wait
 )
 
 // vector is a digit of four numbers: lane i has the one modulo the first factor of key i, lane i+2 the one modulo the
 // second.
-type vector [2 * BatchSize]int64
+type vector [2 * BatchSize]float64
+
+// integers is what a vector is in the middle of a multiplication.
+type integers [2 * BatchSize]int64
 
 // lanes is four numbers.
 type lanes [digits]vector
 
 // moduli is four moduli.
 type moduli struct {
-	// (m·k0 + 1)/2^29. As m·k0 ends in 29 ones, so many of it as the lowest digit of a product says make that a
-	// multiple of 2^29: no quotient is to be computed, and the digit just falls away.
+	// (m·k0 + 1)/2^208. As m·k0 ends in 208 ones, so many of it as the lowest four digits of a product say make that a
+	// multiple of 2^208: no quotient is to be computed, and the digits just fall away.
 	shifted lanes
-	m       [digits + 1]vector // the highest is 0
-	k0      vector             // -1/m modulo 2^29
+	m       lanes
+	k0      [blockDigits]vector // -1/m modulo 2^208
 }
 
-// quotients begins with 0. The last is by the modulus itself, which keeps the result small.
-type quotients [digits + 1]vector
+// sums is what a multiplication works with.
+type sums struct {
+	columns   [2 * digits]integers
+	quotients [blockDigits]vector // the next
+	carry     integers            // from the columns that they were made of
+	kept      [blockDigits]vector // quotients, while others are made
+}
 
 // powers is x^0 to x^15, one digit of all of them after the other.
 type powers [digits][1 << window]vector
@@ -45,9 +53,9 @@ type powers [digits][1 << window]vector
 // placeholder.
 type Batch struct {
 	m     moduli
-	q     quotients
+	sums  sums
 	exp   [2 * BatchSize]crt.Number
-	which [window]vector
+	which integers
 	x     lanes
 	t, by lanes // what is multiplied at the moment
 	table powers
@@ -64,13 +72,13 @@ func (*Batch) Format(f fmt.State, _ rune) { io.WriteString(f, "[batch]") }
 
 func (l *lanes) set(lane int, n *number) {
 	for i, d := range n {
-		l[i][lane] = d
+		l[i][lane] = float64(d)
 	}
 }
 
 func (l *lanes) get(lane int) (n number) {
 	for i := range n {
-		n[i] = l[i][lane]
+		n[i] = int64(l[i][lane])
 	}
 	return n
 }
@@ -90,7 +98,7 @@ func (p *powers) get(i int) (x lanes) {
 
 // Decrypt replaces each ciphertext c, big-endian and less than n, by c^d modulo n of its key. There are BatchSize at
 // most, of [crt.Size] bytes. A lane that is not used computes with zeros, and nobody reads it. Nothing is left in
-// the batch. It calls pause, unless that is nil, every 10 µs: always as often.
+// the batch. It calls pause, unless that is nil, every 8 µs: always as often.
 func (b *Batch) Decrypt(keys []*Key, ciphertexts [][]byte, pause func()) {
 	b.prepare(keys)
 	b.reduce(keys, ciphertexts)
@@ -103,18 +111,18 @@ func (b *Batch) Decrypt(keys []*Key, ciphertexts [][]byte, pause func()) {
 func (b *Batch) prepare(keys []*Key) {
 	for i, k := range keys {
 		for j, lane := range [2]int{i, i + BatchSize} {
-			b.setModulus(lane, &k.m[j], &k.shifted[j], k.k0[j])
+			b.setModulus(lane, &k.m[j], &k.shifted[j], &k.k0[j])
 			b.exp[lane] = k.exp[j]
 		}
 	}
 }
 
-func (b *Batch) setModulus(lane int, m, shifted *number, k0 int64) {
-	for i, d := range m {
-		b.m.m[i][lane] = d
-	}
+func (b *Batch) setModulus(lane int, m, shifted *number, k0 *block) {
+	b.m.m.set(lane, m)
 	b.m.shifted.set(lane, shifted)
-	b.m.k0[lane] = k0
+	for i, d := range k0 {
+		b.m.k0[i][lane] = float64(d)
+	}
 }
 
 // fill sets the lanes to a number of each key.
@@ -130,10 +138,10 @@ func keyLow(k *Key) *pair  { return &k.low }
 func keyHigh(k *Key) *pair { return &k.high }
 func keyQInv(k *Key) *pair { return &k.qInv }
 
-func (b *Batch) multiply(out, x, y *lanes)  { mul4(out, x, y, &b.m, &b.q) }
-func (b *Batch) square(x *lanes, times int) { sqr4(x, &b.m, &b.q, times) }
+func (b *Batch) multiply(out, x, y *lanes)  { mul4(out, x, y, &b.m, &b.sums, &consts) }
+func (b *Batch) square(x *lanes, times int) { sqr4(x, &b.m, &b.sums, &consts, times) }
 
-// reduce sets x to c·2^1044 modulo each factor, less than 5 times the factor.
+// reduce sets x to c·2^1040 modulo each factor, less than 5 times the factor.
 func (b *Batch) reduce(keys []*Key, ciphertexts [][]byte) {
 	for i, c := range ciphertexts {
 		high, low := crt.FromBytes(c[:crt.Size/2]), crt.FromBytes(c[crt.Size/2:crt.Size])
@@ -152,14 +160,14 @@ func (b *Batch) reduce(keys []*Key, ciphertexts [][]byte) {
 		for i := range x {
 			x[i] += t[i]
 		}
-		x.even()
+		x.plain()
 		b.x.set(lane, &x)
 	}
 }
 
 var ones = lanes{{1, 1, 1, 1}}
 
-// power raises x, times 2^1044, to the private exponents.
+// power raises x, times 2^1040, to the private exponents.
 func (b *Batch) power(keys []*Key, pause func()) {
 	// x^0 and x^1, then each from its half or the one before.
 	fill(&b.t, keys, keyLow)
@@ -191,12 +199,9 @@ func (b *Batch) power(keys []*Key, pause func()) {
 func (b *Batch) pick(at int) {
 	bit := at * window
 	for lane := range b.exp {
-		w := b.exp[lane][bit/64] >> (bit % 64)
-		for i := range b.which {
-			b.which[i][lane] = -int64(w >> i & 1)
-		}
+		b.which[lane] = int64(b.exp[lane][bit/64] >> (bit % 64) & (1<<window - 1))
 	}
-	pick4(&b.by, &b.table, &b.which)
+	pick4(&b.by, &b.table, &b.which, &consts)
 }
 
 // combine ends each operation by itself, but for one multiplication.
@@ -211,7 +216,7 @@ func (b *Batch) combine(keys []*Key, out [][]byte) {
 		for j := range mp {
 			mp[j] += 2*k.m[0][j] - mq[i][j]
 		}
-		mp.even()
+		mp.plain()
 		b.x.set(i, &mp)
 	}
 	fill(&b.by, keys, keyQInv)

@@ -2,437 +2,451 @@
 
 //go:build !purego
 
+#include "go_asm.h"
 #include "textflag.h"
 
 // Four almost Montgomery multiplications side by side, a number in each lane of 64 bits: a vector is one digit of all
-// four. Digits are signed, from -2^28 to 2^28-1, so that a column can be summed without a carry: of 36 products of two
-// digits and 37 of a quotient, which is less than 2^29, and a digit, the sum is less than 2^63 either way.
+// four, of 52 bits, as a floating-point number. The product of two is 104 bits long. A multiplication with an addition (FMA)
+// of 2^104, rounded towards zero, leaves the upper half of it in the lowest 52 bits of what comes out, exactly, and one with
+// an addition of 2^52 less this half leaves the lower. Both are summed as integers: what is constant above those bits, the
+// columns are less at the beginning (constants).
 //
-// Four columns of the product are under work at a time, the lowest first. A column is kept 2^63 greater than it is,
-// so that a carry may be shifted out of it as of one that is not signed, and is 2^34 too great then.
+// Columns are done four at a time, the lowest first. They become the digits of a quotient, by which so many shifted moduli
+// are added to the columns above, and what they were falls away; see moduli. The last four, of the lower half, are multiplied by
+// k0 instead, and so many moduli are added, which keeps the result small.
 //
-//	DI result, AX the moduli, R8 the quotients, R9 the group of four columns, R10 what it is in bytes
-//	SI and BX, R11 and R12 the digits at hand, CX loops left
-//	Y0-Y3 the columns; Y4-Y10 digits; Y11-Y14 products; Y15 the carry
+//	DX a number, R8 the sums, R9 four of its digits, R10 the columns they begin at, R11 the moduli, R12 the constants
+//	BX digits and SI columns at hand, CX loops left; R13 blocks left; DI squarings left
+//	Y0-Y3 four digits, the rows; Y4-Y7 four columns; Y8 a digit; Y9 2^104, Y10 2^104 + 2^52; Y11-Y15 products
 
-DATA mask<>+0(SB)/8, $0x1fffffff
-DATA mask<>+8(SB)/8, $0x1fffffff
-DATA mask<>+16(SB)/8, $0x1fffffff
-DATA mask<>+24(SB)/8, $0x1fffffff
-GLOBL mask<>(SB), RODATA|NOPTR, $32
+// BEGIN has numbers rounded towards zero (MXCSR.RC, Intel SDM Volume 1, Section 10.2.3), END as before.
+#define BEGIN \
+	STMXCSR before-8(SP)  \
+	MOVL    before-8(SP), AX \
+	ORL     $0x6000, AX   \
+	MOVL    AX, chopped-4(SP) \
+	LDMXCSR chopped-4(SP) \
+	VMOVUPD constants_upper(R12), Y9 \
+	VMOVUPD constants_lower(R12), Y10
 
-// half is half a digit, for one that is to be signed: 2^28.
-DATA half<>+0(SB)/8, $0x10000000
-DATA half<>+8(SB)/8, $0x10000000
-DATA half<>+16(SB)/8, $0x10000000
-DATA half<>+24(SB)/8, $0x10000000
-GLOBL half<>(SB), RODATA|NOPTR, $32
-
-// none is a carry of nothing: 2^34.
-DATA none<>(SB)/8, $0x400000000
-GLOBL none<>(SB), RODATA|NOPTR, $8
-
-// lower is what a column of the lower half begins with, 2^63 - 2^34, upper one of the upper half, that and 2^28: a digit
-// is rounded to there.
-DATA lower<>(SB)/8, $0x7ffffffc00000000
-GLOBL lower<>(SB), RODATA|NOPTR, $8
-DATA upper<>(SB)/8, $0x7ffffffc10000000
-GLOBL upper<>(SB), RODATA|NOPTR, $8
-
-// halfLower and halfUpper are half of these, for columns that will be doubled.
-DATA halfLower<>(SB)/8, $0x3ffffffe00000000
-GLOBL halfLower<>(SB), RODATA|NOPTR, $8
-DATA halfUpper<>(SB)/8, $0x3ffffffe08000000
-GLOBL halfUpper<>(SB), RODATA|NOPTR, $8
-
-// TERM adds a product to a column.
-#define TERM(A, B, COLUMN) \
-	VPMULDQ A, B, Y12 \
-	VPADDQ  Y12, COLUMN, COLUMN
-
-// TERMS adds a product to each column: of Y4 and four digits. The multiplications go first, which takes 3 % less time than
-// TERM by TERM.
-#define TERMS(B0, B1, B2, B3) \
-	VPMULDQ B0, Y4, Y11 \
-	VPMULDQ B1, Y4, Y12 \
-	VPMULDQ B2, Y4, Y13 \
-	VPMULDQ B3, Y4, Y14 \
-	VPADDQ  Y11, Y0, Y0 \
-	VPADDQ  Y12, Y1, Y1 \
-	VPADDQ  Y13, Y2, Y2 \
-	VPADDQ  Y14, Y3, Y3
-
-// FOUR adds four products to each column: digits A[0] to A[3] by B[0] to B[-3], and so on up to B[3] to B[0].
-#define FOUR(A, B) \
-	VMOVDQU -64(B), Y5  \
-	VMOVDQU -32(B), Y6  \
-	VMOVDQU (B), Y7     \
-	VMOVDQU 32(B), Y8   \
-	VMOVDQU 64(B), Y9   \
-	VMOVDQU (A), Y4     \
-	TERMS(Y7, Y8, Y9, 96(B))  \
-	VMOVDQU 32(A), Y4   \
-	TERMS(Y6, Y7, Y8, Y9)     \
-	VMOVDQU 64(A), Y4   \
-	TERMS(Y5, Y6, Y7, Y8)     \
-	VMOVDQU 96(A), Y4   \
-	TERMS(-96(B), Y5, Y6, Y7) \
-	ADDQ $128, A        \
-	SUBQ $128, B
-
-// TWO adds two products to each column, of A[0] and A[1].
-#define TWO(A, B) \
-	VMOVDQU (B), Y6   \
-	VMOVDQU 32(B), Y7 \
-	VMOVDQU 64(B), Y8 \
-	VMOVDQU (A), Y4   \
-	TERMS(Y6, Y7, Y8, 96(B))  \
-	VMOVDQU 32(A), Y4 \
-	TERMS(-32(B), Y6, Y7, Y8) \
-	ADDQ $64, A       \
-	SUBQ $64, B
-
-// FIRST adds the products that are there in the first columns alone, of the digits A[0] to A[2] and the last ones, of
-// B, in a group of the upper half.
-#define FIRST(A, B) \
-	VMOVDQU 1120(B), Y7 \
-	VMOVDQU 1088(B), Y6 \
-	VMOVDQU (A), Y4     \
-	TERM(Y7, Y4, Y0)    \
-	VMOVDQU 32(A), Y4   \
-	TERM(Y6, Y4, Y0)    \
-	TERM(Y7, Y4, Y1)    \
-	VMOVDQU 64(A), Y4   \
-	TERM(1056(B), Y4, Y0) \
-	TERM(Y6, Y4, Y1)    \
-	TERM(Y7, Y4, Y2)
-
-// LAST adds the products that are there in the last columns alone, of A[0] to A[3] and the first ones, of B, in a group
-// of the lower half.
-#define LAST(A, B) \
-	VMOVDQU (B), Y5     \
-	VMOVDQU 32(B), Y6   \
-	VMOVDQU 64(B), Y7   \
-	VMOVDQU (A), Y4     \
-	TERMS(Y5, Y6, Y7, 96(B)) \
-	VMOVDQU 32(A), Y4   \
-	TERM(Y5, Y4, Y1)    \
-	TERM(Y6, Y4, Y2)    \
-	TERM(Y7, Y4, Y3)    \
-	VMOVDQU 64(A), Y4   \
-	TERM(Y5, Y4, Y2)    \
-	TERM(Y6, Y4, Y3)    \
-	VMOVDQU 96(A), Y4   \
-	TERM(Y5, Y4, Y3)
-
-// BEGIN sets the columns to what they begin with.
-#define BEGIN(FROM) \
-	VPBROADCASTQ FROM, Y0 \
-	VMOVDQU Y0, Y1   \
-	VMOVDQU Y0, Y2   \
-	VMOVDQU Y0, Y3
-
-// CARRY takes what stands above a digit to the next column.
-#define CARRY(COLUMN, TO) \
-	VPSRLQ $29, COLUMN, Y12 \
-	VPADDQ Y12, TO, TO
-
-// QUOTIENT is by how many shifted moduli the column becomes a multiple of 2^29: what it is in digits.
-#define QUOTIENT(AT, COLUMN, Q) \
-	VPAND   mask<>(SB), COLUMN, Q \
-	VMOVDQU Q, (AT+32)(R8)(R10*1)
-
-// REDUCED ends a group of the lower half, whose digits become zero.
-#define REDUCED \
-	VMOVDQU (R8)(R10*1), Y4 \
-	VMOVDQU (AX), Y8      \
-	VMOVDQU 32(AX), Y9    \
-	VMOVDQU 64(AX), Y10   \
-	VPADDQ Y15, Y0, Y0    \
-	TERM(Y8, Y4, Y0)      \
-	QUOTIENT(0, Y0, Y5)   \
-	TERM(Y9, Y4, Y1)      \
-	CARRY(Y0, Y1)         \
-	TERM(Y8, Y5, Y1)      \
-	QUOTIENT(32, Y1, Y6)  \
-	TERM(Y10, Y4, Y2)     \
-	TERM(Y9, Y5, Y2)      \
-	CARRY(Y1, Y2)         \
-	TERM(Y8, Y6, Y2)      \
-	QUOTIENT(64, Y2, Y7)  \
-	TERM(96(AX), Y4, Y3)  \
-	TERM(Y10, Y5, Y3)     \
-	TERM(Y9, Y6, Y3)      \
-	CARRY(Y2, Y3)         \
-	TERM(Y8, Y7, Y3)      \
-	QUOTIENT(96, Y3, Y4)  \
-	VPSRLQ $29, Y3, Y15
-
-// HALFWAY does the last column of the lower half once more, with the modulus itself.
-#define HALFWAY \
-	VPMULDQ 2336(AX), Y3, Y4 \
-	VPAND   mask<>(SB), Y4, Y4 \
-	VMOVDQU Y4, 1152(R8)     \
-	TERM(1152(AX), Y4, Y3)   \
-	VPSRLQ $29, Y3, Y15
-
-// ROW adds the products of the last quotient.
-#define ROW \
-	VMOVDQU 1152(R8), Y4 \
-	TERMS(32(AX)(R10*1), 64(AX)(R10*1), 96(AX)(R10*1), 128(AX)(R10*1))
-
-// DIGIT stores a digit of the result, and DONE a group of the upper half.
-#define DIGIT(AT, COLUMN) \
-	VPAND   mask<>(SB), COLUMN, Y12 \
-	VPSUBQ  half<>(SB), Y12, Y12    \
-	VMOVDQU Y12, (AT-1152)(DI)(R10*1)
-
-#define DONE \
-	VPADDQ Y15, Y0, Y0  \
-	DIGIT(0, Y0)        \
-	CARRY(Y0, Y1)       \
-	DIGIT(32, Y1)       \
-	CARRY(Y1, Y2)       \
-	DIGIT(64, Y2)       \
-	CARRY(Y2, Y3)       \
-	DIGIT(96, Y3)       \
-	VPSRLQ $29, Y3, Y15
-
-// func mul4(out, a, b *lanes, m *moduli, q *quotients)
-TEXT ·mul4(SB), NOSPLIT, $0-40
-	MOVQ out+0(FP), DI
-	MOVQ a+8(FP), R13
-	MOVQ b+16(FP), DX
-	MOVQ m+24(FP), AX
-	MOVQ q+32(FP), R8
-	VPBROADCASTQ none<>(SB), Y15
-	XORQ R9, R9
-	XORQ R10, R10
-
-low:
-	BEGIN(lower<>(SB))
-	MOVQ R13, SI
-	LEAQ (DX)(R10*1), BX
-	MOVQ R8, R11
-	LEAQ (AX)(R10*1), R12
-	MOVQ R9, CX
-	TESTQ CX, CX
-	JZ   lowest
-
-lows:
-	FOUR(SI, BX)
-	FOUR(R11, R12)
-	DECQ CX
-	JNZ  lows
-
-lowest:
-	LAST(SI, BX)
-	REDUCED
-	ADDQ $128, R10
-	INCQ R9
-	CMPQ R9, $9
-	JNE  low
-	HALFWAY
-
-high:
-	BEGIN(upper<>(SB))
-	LEAQ -1120(R13)(R10*1), SI
-	FIRST(SI, DX)
-	LEAQ -1120(R8)(R10*1), R11
-	FIRST(R11, AX)
-	ROW
-	ADDQ $96, SI
-	LEAQ 1024(DX), BX
-	ADDQ $96, R11
-	LEAQ 1024(AX), R12
-	MOVQ $17, CX
-	SUBQ R9, CX
-	JZ   highest
-
-highs:
-	FOUR(SI, BX)
-	FOUR(R11, R12)
-	DECQ CX
-	JNZ  highs
-
-highest:
-	DONE
-	ADDQ $128, R10
-	INCQ R9
-	CMPQ R9, $18
-	JNE  high
-
+#define END \
+	LDMXCSR before-8(SP) \
 	VZEROUPPER
+
+// PRODUCT adds the halves of a product to two columns.
+#define PRODUCT(A, B, LOWER, UPPER) \
+	VMOVAPD Y9, Y11        \
+	VFMADD231PD A, B, Y11  \
+	VPADDQ  Y11, UPPER, UPPER \
+	VSUBPD  Y11, Y10, Y11  \
+	VFMADD231PD A, B, Y11  \
+	VPADDQ  Y11, LOWER, LOWER
+
+// STEP adds the products of the rows and a digit. No more will come to the first column then, and the next four are at hand.
+#define STEP(AT) \
+	VMOVUPD AT(BX), Y8   \
+	VMOVAPD Y9, Y11      \
+	VMOVAPD Y9, Y12      \
+	VMOVAPD Y9, Y13      \
+	VMOVAPD Y9, Y14      \
+	VFMADD231PD Y0, Y8, Y11 \
+	VFMADD231PD Y1, Y8, Y12 \
+	VFMADD231PD Y2, Y8, Y13 \
+	VFMADD231PD Y3, Y8, Y14 \
+	VPADDQ  Y11, Y5, Y5  \
+	VPADDQ  Y12, Y6, Y6  \
+	VPADDQ  Y13, Y7, Y7  \
+	VSUBPD  Y11, Y10, Y11 \
+	VSUBPD  Y12, Y10, Y12 \
+	VSUBPD  Y13, Y10, Y13 \
+	VSUBPD  Y14, Y10, Y15 \
+	VFMADD231PD Y0, Y8, Y11 \
+	VFMADD231PD Y1, Y8, Y12 \
+	VFMADD231PD Y2, Y8, Y13 \
+	VFMADD231PD Y3, Y8, Y15 \
+	VPADDQ  Y11, Y4, Y4  \
+	VMOVDQU Y4, AT(SI)   \
+	VPADDQ  Y12, Y5, Y4  \
+	VPADDQ  Y13, Y6, Y5  \
+	VPADDQ  Y15, Y7, Y6  \
+	VPADDQ  (AT+128)(SI), Y14, Y7
+
+#define STEPS \
+	STEP(0)  \
+	STEP(32) \
+	STEP(64) \
+	STEP(96) \
+	ADDQ $128, BX \
+	ADDQ $128, SI
+
+#define ROWS(AT, FROM) \
+	VMOVUPD (AT+0)(FROM), Y0  \
+	VMOVUPD (AT+32)(FROM), Y1 \
+	VMOVUPD (AT+64)(FROM), Y2 \
+	VMOVUPD (AT+96)(FROM), Y3
+
+#define COLUMNS \
+	VMOVDQU 0(SI), Y4  \
+	VMOVDQU 32(SI), Y5 \
+	VMOVDQU 64(SI), Y6 \
+	VMOVDQU 96(SI), Y7
+
+#define KEEP \
+	VMOVDQU Y4, 0(SI)  \
+	VMOVDQU Y5, 32(SI) \
+	VMOVDQU Y6, 64(SI) \
+	VMOVDQU Y7, 96(SI)
+
+// DIGIT makes a digit of a column, without what is for the next.
+#define DIGIT(COLUMN) \
+	VPAND  constants_mask(R12), COLUMN, COLUMN \
+	VPOR   constants_one(R12), COLUMN, COLUMN  \
+	VSUBPD constants_one(R12), COLUMN, COLUMN
+
+#define QUOTIENT(AT) \
+	VPSRLQ  $52, Y12, Y11 \
+	DIGIT(Y12)            \
+	VMOVUPD Y12, (sums_quotients+AT)(R8)
+
+// CARRIED makes quotients of the four columns from R10 on, which are done.
+#define CARRIED \
+	VMOVDQU sums_carry(R8), Y11 \
+	VPADDQ  0(R10), Y11, Y12 \
+	VMOVDQU Y12, 0(R10)      \
+	QUOTIENT(0)              \
+	VPADDQ  32(R10), Y11, Y12 \
+	QUOTIENT(32)             \
+	VPADDQ  64(R10), Y11, Y12 \
+	QUOTIENT(64)             \
+	VPADDQ  96(R10), Y11, Y12 \
+	QUOTIENT(96)             \
+	VMOVDQU Y11, sums_carry(R8)
+
+// TIMESK0 multiplies the quotients by k0, modulo 2^208.
+#define TIMESK0 \
+	ROWS(sums_quotients, R8)  \
+	LEAQ constants_forK0(R12), AX \
+	VMOVDQU 0(AX), Y4         \
+	VMOVDQU 32(AX), Y5        \
+	VMOVDQU 64(AX), Y6        \
+	VMOVDQU 96(AX), Y7        \
+	VMOVUPD (moduli_k0+0)(R11), Y8   \
+	VMOVUPD (moduli_k0+32)(R11), Y12 \
+	VMOVUPD (moduli_k0+64)(R11), Y13 \
+	VMOVUPD (moduli_k0+96)(R11), Y14 \
+	PRODUCT(Y0, Y8, Y4, Y5)   \
+	PRODUCT(Y0, Y12, Y5, Y6)  \
+	PRODUCT(Y1, Y8, Y5, Y6)   \
+	PRODUCT(Y0, Y13, Y6, Y7)  \
+	PRODUCT(Y1, Y12, Y6, Y7)  \
+	PRODUCT(Y2, Y8, Y6, Y7)   \
+	PRODUCT(Y0, Y14, Y7, Y15) \
+	PRODUCT(Y1, Y13, Y7, Y15) \
+	PRODUCT(Y2, Y12, Y7, Y15) \
+	PRODUCT(Y3, Y8, Y7, Y15)  \
+	VMOVDQU Y4, Y12           \
+	QUOTIENT(0)               \
+	VPADDQ  Y11, Y5, Y12      \
+	QUOTIENT(32)              \
+	VPADDQ  Y11, Y6, Y12      \
+	QUOTIENT(64)              \
+	VPADDQ  Y11, Y7, Y12      \
+	QUOTIENT(96)
+
+// fresh sets the columns to what stands at BX.
+TEXT fresh<>(SB), NOSPLIT, $0-0
+	MOVQ R8, SI
+	MOVQ $10, CX
+
+four:
+	VMOVDQU 0(BX), Y0
+	VMOVDQU 32(BX), Y1
+	VMOVDQU 64(BX), Y2
+	VMOVDQU 96(BX), Y3
+	VMOVDQU Y0, 0(SI)
+	VMOVDQU Y1, 32(SI)
+	VMOVDQU Y2, 64(SI)
+	VMOVDQU Y3, 96(SI)
+	ADDQ $128, BX
+	ADDQ $128, SI
+	DECQ CX
+	JNZ  four
+	VPXOR   Y0, Y0, Y0
+	VMOVDQU Y0, sums_carry(R8)
 	RET
 
-// ONCE adds the products of the digits in the middle, A[0] to A[3], of which each counts twice, TWICE doubles the columns, and
-// SQUARES adds the squares.
-#define ONCE(A) \
-	VMOVDQU (A), Y4     \
-	VMOVDQU 32(A), Y5   \
-	VMOVDQU 64(A), Y6   \
-	TERM(Y5, Y4, Y1)    \
-	TERM(Y6, Y4, Y2)    \
-	TERM(96(A), Y4, Y3) \
-	TERM(Y6, Y5, Y3)
+// reduce adds shifted moduli by the quotients, to the columns from R10 on, and makes the next quotients of the first four: in the
+// middle, as that takes its time. In the last block these are multiplied by k0.
+TEXT reduce<>(SB), NOSPLIT, $0-0
+	ROWS(sums_quotients, R8)
+	MOVQ R10, SI
+	COLUMNS
+	LEAQ moduli_shifted(R11), BX
+	STEPS
+	CARRIED
+	MOVQ $4, CX
+	CMPQ R13, $1
+	JNE  others
+	KEEP
+	VMOVUPD Y0, (sums_kept+0)(R8)
+	VMOVUPD Y1, (sums_kept+32)(R8)
+	VMOVUPD Y2, (sums_kept+64)(R8)
+	VMOVUPD Y3, (sums_kept+96)(R8)
+	TIMESK0
+	ROWS(sums_kept, R8)
+	COLUMNS
 
-#define TWICE \
-	VPADDQ Y0, Y0, Y0 \
-	VPADDQ Y1, Y1, Y1 \
-	VPADDQ Y2, Y2, Y2 \
-	VPADDQ Y3, Y3, Y3
-
-#define SQUARES \
-	TERM(Y4, Y4, Y0) \
-	TERM(Y5, Y5, Y2)
-
-// func sqr4(x *lanes, m *moduli, q *quotients, times int)
-//
-//	R13 the digits in the middle, DX squarings left
-TEXT ·sqr4(SB), NOSPLIT, $0-32
-	MOVQ x+0(FP), DI
-	MOVQ m+8(FP), AX
-	MOVQ q+16(FP), R8
-	MOVQ times+24(FP), DX
-
-square:
-	VPBROADCASTQ none<>(SB), Y15
-	XORQ R9, R9
-	XORQ R10, R10
-	MOVQ DI, R13
-
-low:
-	BEGIN(halfLower<>(SB))
-	MOVQ DI, SI
-	LEAQ (DI)(R10*1), BX
-	MOVQ R9, CX
-	TESTQ CX, CX
-	JZ   lowest
-
-lows:
-	TWO(SI, BX)
+others:
+	STEPS
 	DECQ CX
-	JNZ  lows
+	JNZ  others
+	KEEP
+	RET
 
-lowest:
-	ONCE(R13)
-	TWICE
-	SQUARES
-	MOVQ R8, R11
-	LEAQ (AX)(R10*1), R12
-	MOVQ R9, CX
-	TESTQ CX, CX
-	JZ   quotients
+// ZERO ends a column of the lower half, which is a multiple of 2^52, RESULT one of the upper.
+#define ZERO(AT) \
+	VPADDQ (512+AT)(R8), Y11, Y11 \
+	VPADDQ (constants_forLast+AT)(R12), Y11, Y11 \
+	VPSRLQ $52, Y11, Y11
 
-moduli:
-	FOUR(R11, R12)
+#define RESULT(AT) \
+	VPADDQ  AT(SI), Y11, Y12 \
+	VPSRLQ  $52, Y12, Y11    \
+	DIGIT(Y12)               \
+	VMOVUPD Y12, AT(BX)
+
+// finish adds moduli by the last quotients, to the columns from 16 on, and sets what is at R9 to the upper half.
+TEXT finish<>(SB), NOSPLIT, $0-0
+	ROWS(sums_quotients, R8)
+	LEAQ 512(R8), SI
+	COLUMNS
+	LEAQ moduli_m(R11), BX
+	MOVQ $5, CX
+
+last:
+	STEPS
 	DECQ CX
-	JNZ  moduli
+	JNZ  last
+	KEEP
+	VPXOR Y11, Y11, Y11
+	ZERO(0)
+	ZERO(32)
+	ZERO(64)
+	ZERO(96)
+	LEAQ 640(R8), SI
+	MOVQ R9, BX
+	MOVQ $5, CX
+
+result:
+	RESULT(0)
+	RESULT(32)
+	RESULT(64)
+	RESULT(96)
+	ADDQ $128, SI
+	ADDQ $128, BX
+	DECQ CX
+	JNZ  result
+	RET
+
+// func mul4(out, a, b *lanes, m *moduli, s *sums, c *constants)
+TEXT ·mul4(SB), NOSPLIT, $8-48
+	MOVQ a+8(FP), R9
+	MOVQ b+16(FP), DX
+	MOVQ m+24(FP), R11
+	MOVQ s+32(FP), R8
+	MOVQ c+40(FP), R12
+	BEGIN
+	LEAQ constants_forProduct(R12), BX
+	CALL fresh<>(SB)
+	MOVQ R8, R10
+	MOVQ $5, R13
+
+block:
+	ROWS(0, R9)
+	MOVQ R10, SI
+	COLUMNS
+	MOVQ DX, BX
+	MOVQ $5, CX
+
+product:
+	STEPS
+	DECQ CX
+	JNZ  product
+	KEEP
+	CMPQ R13, $5
+	JNE  quotients
+	CARRIED
+	JMP  next
 
 quotients:
-	REDUCED
-	ADDQ $64, R13
+	CALL reduce<>(SB)
+
+next:
+	ADDQ $128, R9
 	ADDQ $128, R10
-	INCQ R9
-	CMPQ R9, $9
-	JNE  low
-	HALFWAY
-
-high:
-	BEGIN(halfUpper<>(SB))
-	LEAQ -1120(DI)(R10*1), SI
-	FIRST(SI, DI)
-	ADDQ $96, SI
-	LEAQ 1024(DI), BX
-	MOVQ $16, CX
-	SUBQ R9, CX
-	JZ   middle
-
-highs:
-	TWO(SI, BX)
-	DECQ CX
-	JNZ  highs
-
-middle:
-	ONCE(R13)
-	TWICE
-	SQUARES
-	LEAQ -1120(R8)(R10*1), R11
-	FIRST(R11, AX)
-	ROW
-	ADDQ $96, R11
-	LEAQ 1024(AX), R12
-	MOVQ $17, CX
-	SUBQ R9, CX
-
-highModuli:
-	FOUR(R11, R12)
-	DECQ CX
-	JNZ  highModuli
-
-	DONE
-	ADDQ $64, R13
-	ADDQ $128, R10
-	INCQ R9
-	CMPQ R9, $17
-	JNE  high
-
-	// The last group, of the digits 33 to 35.
-	BEGIN(halfUpper<>(SB))
-	VMOVDQU 1088(DI), Y4
-	VMOVDQU 1120(DI), Y5
-	VMOVDQU 1056(DI), Y6
-	TERM(Y5, Y6, Y0)
-	TERM(Y5, Y4, Y1)
-	TWICE
-	SQUARES
-	LEAQ -1120(R8)(R10*1), R11
-	FIRST(R11, AX)
-	ROW
-	DONE
-	DECQ DX
-	JNZ  square
-	VZEROUPPER
+	DECQ R13
+	JNZ  block
+	MOVQ out+0(FP), R9
+	CALL finish<>(SB)
+	END
 	RET
 
-// PAIR picks one of two entries by the lowest bit of the exponents, QUAD one of four by the two lowest, EIGHT one of eight.
-#define PAIR(AT, Y) \
-	VMOVDQU   AT+0(BX), Y           \
-	VPBLENDVB Y12, AT+32(BX), Y, Y
+// SQUARE doubles two columns, and adds the square of a digit.
+#define SQUARE(AT) \
+	VMOVUPD AT(BX), Y8             \
+	VMOVDQU (2*AT)(SI), Y12        \
+	VMOVDQU (2*AT+32)(SI), Y13     \
+	VPADDQ  Y12, Y12, Y12          \
+	VPADDQ  Y13, Y13, Y13          \
+	PRODUCT(Y8, Y8, Y12, Y13)      \
+	VMOVDQU Y12, (2*AT)(SI)        \
+	VMOVDQU Y13, (2*AT+32)(SI)
 
-#define QUAD(AT, Y, TEMP) \
-	PAIR(AT, Y)         \
-	PAIR(AT+64, TEMP)   \
-	VPBLENDVB Y13, TEMP, Y, Y
+// func sqr4(x *lanes, m *moduli, s *sums, c *constants, times int)
+TEXT ·sqr4(SB), NOSPLIT, $8-40
+	MOVQ x+0(FP), DX
+	MOVQ m+8(FP), R11
+	MOVQ s+16(FP), R8
+	MOVQ c+24(FP), R12
+	MOVQ times+32(FP), DI
+	BEGIN
 
-#define EIGHT(AT, Y, TEMP1, TEMP2) \
-	QUAD(AT, Y, TEMP1)          \
-	QUAD(AT+128, TEMP1, TEMP2)  \
-	VPBLENDVB Y14, TEMP1, Y, Y
+again:
+	LEAQ constants_forSquare(R12), BX
+	CALL fresh<>(SB)
 
-// func pick4(out *lanes, table *powers, which *[4]vector)
+	// The products that count twice: of four digits among each other, and of them and those above.
+	MOVQ DX, R9
+	MOVQ R8, R10
+	MOVQ $4, R13
+
+block:
+	ROWS(0, R9)
+	VMOVDQU 32(R10), Y12
+	VMOVDQU 64(R10), Y13
+	VMOVDQU 96(R10), Y14
+	LEAQ 128(R10), SI
+	COLUMNS
+	PRODUCT(Y0, Y1, Y12, Y13)
+	PRODUCT(Y0, Y2, Y13, Y14)
+	PRODUCT(Y0, Y3, Y14, Y4)
+	PRODUCT(Y1, Y2, Y14, Y4)
+	PRODUCT(Y1, Y3, Y4, Y5)
+	PRODUCT(Y2, Y3, Y5, Y6)
+	VMOVDQU Y12, 32(R10)
+	VMOVDQU Y13, 64(R10)
+	VMOVDQU Y14, 96(R10)
+	LEAQ 128(R9), BX
+	MOVQ R13, CX
+	TESTQ CX, CX
+	JZ   once
+
+product:
+	STEPS
+	DECQ CX
+	JNZ  product
+
+once:
+	KEEP
+	ADDQ $128, R9
+	ADDQ $256, R10
+	DECQ R13
+	JNS  block
+
+	MOVQ DX, BX
+	MOVQ R8, SI
+	MOVQ $5, CX
+
+squares:
+	SQUARE(0)
+	SQUARE(32)
+	SQUARE(64)
+	SQUARE(96)
+	ADDQ $128, BX
+	ADDQ $256, SI
+	DECQ CX
+	JNZ  squares
+
+	MOVQ R8, R10
+	CARRIED
+	MOVQ $4, R13
+
+quotients:
+	ADDQ $128, R10
+	CALL reduce<>(SB)
+	DECQ R13
+	JNZ  quotients
+	MOVQ DX, R9
+	CALL finish<>(SB)
+	DECQ DI
+	JNZ  again
+	END
+	RET
+
+// MASKS has all ones in the lanes that ask for the entries from FIRST on.
+#define MASKS(FIRST) \
+	VMOVDQU  (SI), Y0 \
+	VPCMPEQQ (constants_indices+32*(FIRST+0))(R12), Y0, Y8  \
+	VPCMPEQQ (constants_indices+32*(FIRST+1))(R12), Y0, Y9  \
+	VPCMPEQQ (constants_indices+32*(FIRST+2))(R12), Y0, Y10 \
+	VPCMPEQQ (constants_indices+32*(FIRST+3))(R12), Y0, Y11 \
+	VPCMPEQQ (constants_indices+32*(FIRST+4))(R12), Y0, Y12 \
+	VPCMPEQQ (constants_indices+32*(FIRST+5))(R12), Y0, Y13 \
+	VPCMPEQQ (constants_indices+32*(FIRST+6))(R12), Y0, Y14 \
+	VPCMPEQQ (constants_indices+32*(FIRST+7))(R12), Y0, Y15
+
+// EIGHT picks from the entries from AT on: Y0, or none.
+#define EIGHT(AT) \
+	VPAND (AT+0)(BX), Y8, Y0    \
+	VPAND (AT+32)(BX), Y9, Y1   \
+	VPAND (AT+64)(BX), Y10, Y2  \
+	VPAND (AT+96)(BX), Y11, Y3  \
+	VPAND (AT+128)(BX), Y12, Y4 \
+	VPAND (AT+160)(BX), Y13, Y5 \
+	VPAND (AT+192)(BX), Y14, Y6 \
+	VPAND (AT+224)(BX), Y15, Y7 \
+	VPOR  Y1, Y0, Y0 \
+	VPOR  Y3, Y2, Y2 \
+	VPOR  Y5, Y4, Y4 \
+	VPOR  Y7, Y6, Y6 \
+	VPOR  Y2, Y0, Y0 \
+	VPOR  Y6, Y4, Y4 \
+	VPOR  Y4, Y0, Y0
+
+// func pick4(out *lanes, table *powers, which *integers, c *constants)
 //
-// Every entry is read, whatever the bits.
-TEXT ·pick4(SB), NOSPLIT, $0-24
-	MOVQ out+0(FP), DI
+// Every entry is read, whichever is asked for.
+TEXT ·pick4(SB), NOSPLIT, $0-32
 	MOVQ table+8(FP), BX
 	MOVQ which+16(FP), SI
-	VMOVDQU 0(SI), Y12
-	VMOVDQU 32(SI), Y13
-	VMOVDQU 64(SI), Y14
-	VMOVDQU 96(SI), Y15
-	MOVQ $36, CX
-	PCALIGN $64 // it takes half as long again where the loop begins elsewhere
+	MOVQ c+24(FP), R12
+	MASKS(0)
+	MOVQ out+0(FP), DI
+	MOVQ $20, CX
+	PCALIGN $64
 
-digit:
-	EIGHT(0, Y0, Y1, Y2)
-	EIGHT(256, Y1, Y2, Y3)
-	VPBLENDVB Y15, Y1, Y0, Y0
-	VMOVDQU Y0, (DI)
+first:
+	EIGHT(0)
+	VMOVUPD Y0, (DI)
 	ADDQ $512, BX
 	ADDQ $32, DI
 	DECQ CX
-	JNZ  digit
+	JNZ  first
+
+	MOVQ table+8(FP), BX
+	MASKS(8)
+	MOVQ out+0(FP), DI
+	MOVQ $20, CX
+	PCALIGN $64
+
+second:
+	EIGHT(256)
+	VPOR (DI), Y0, Y0
+	VMOVUPD Y0, (DI)
+	ADDQ $512, BX
+	ADDQ $32, DI
+	DECQ CX
+	JNZ  second
 	VZEROUPPER
 	RET
 
