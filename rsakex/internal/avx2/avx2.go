@@ -2,8 +2,9 @@
 
 // Package avx2 is the private operation of RSA with a key of 2048 bits, for processors that multiply and add floating-point
 // numbers side by side (AVX2, FMA), two ciphertexts at once. On AMD's Zen 3 it takes a quarter of the time that crypto/rsa does,
-// half of it where one is alone, and as crypto/rsa's its time and its memory accesses depend on no secret: neither on the key
-// nor on what comes out. (No number is so small that it takes other time: all are integers.)
+// half of it where one is alone, and as crypto/rsa's its instructions and its memory accesses depend on no secret: neither on the
+// key nor on what comes out. Nor does the time of the instructions, as far as is known: no floating-point number is a fraction, or
+// so small that it takes another time, and the flags of what was rounded are set before.
 package avx2
 
 import (

@@ -64,6 +64,53 @@ func TestBatch(t *testing.T) {
 	}
 }
 
+// TestUnlikeFactors: the factors may be as unlike as two of 1024 bits can be, and either the greater.
+func TestUnlikeFactors(t *testing.T) {
+	testKeys(t)
+	least, greatest, one := new(big.Int).Lsh(big.NewInt(1), crt.Factor-1), new(big.Int).Lsh(big.NewInt(1), crt.Factor), big.NewInt(1)
+	for least.Add(least, one); !least.ProbablyPrime(20); least.Add(least, one) {
+	}
+	for greatest.Sub(greatest, one); !greatest.ProbablyPrime(20); greatest.Sub(greatest, one) {
+	}
+	b := NewBatch()
+	for _, f := range [][2]*big.Int{{least, greatest}, {greatest, least}} {
+		p, q := f[0], f[1]
+		n := new(big.Int).Mul(p, q)
+		p1, q1 := new(big.Int).Sub(p, one), new(big.Int).Sub(q, one)
+		d := new(big.Int).ModInverse(big.NewInt(65537), new(big.Int).Mul(p1, q1))
+		k := New(p, q, new(big.Int).Mod(d, p1), new(big.Int).Mod(d, q1))
+		for _, m := range []*big.Int{
+			new(big.Int), one, p, q, p1, q1,
+			new(big.Int).Sub(n, one), new(big.Int).Sub(n, p), new(big.Int).Sub(n, q),
+		} {
+			c := new(big.Int).Exp(m, big.NewInt(65537), n).FillBytes(make([]byte, crt.Size))
+			if b.Decrypt([]*Key{k}, [][]byte{c}, nil); new(big.Int).SetBytes(c).Cmp(m) != 0 {
+				t.Errorf("p %x: %x, want %x", p, c, m)
+			}
+		}
+	}
+}
+
+// half is more than half of what 1 and the next number are apart by.
+var half = 0x1.8p-53
+
+// TestRounding: numbers are rounded to the nearest again, after an operation and in its pauses.
+func TestRounding(t *testing.T) {
+	_, ks := testKeys(t)
+	check := func() {
+		if one := 1.0; one+half != 1+0x1p-52 {
+			t.Fatal("numbers are rounded towards zero")
+		}
+	}
+	b := NewBatch()
+	b.multiply(&b.x, &b.x, &b.x)
+	check()
+	b.square(&b.x, 2)
+	check()
+	b.Decrypt(ks[:1], [][]byte{make([]byte, crt.Size)}, check)
+	check()
+}
+
 // TestPauses: an operation pauses as often whatever it opens, alone and amid others.
 func TestPauses(t *testing.T) {
 	rs, ks := testKeys(t)
@@ -220,6 +267,13 @@ func TestMultiplyLanes(t *testing.T) {
 			t.Fatalf("%x by %x: %x, in place of the one %x, of the other %x", x, y, got, first, second)
 		}
 
+		l.multiply(&got, &x, &ones)
+		for i, m := range l.moduli {
+			if n := got.get(i); n.big().Cmp(new(big.Int).Lsh(m, 1)) >= 0 {
+				t.Fatalf("lane %d: %x by 1 is %x: not less than twice the modulus", i, x, n)
+			}
+		}
+
 		got = x
 		l.square(&got, 1)
 		l.check(t, &got, &x, &x)
@@ -279,6 +333,9 @@ func TestNumbers(t *testing.T) {
 // TestAligned: no vector is in two lines of the cache.
 func TestAligned(t *testing.T) {
 	b := NewBatch()
+	if at := uintptr(unsafe.Pointer(b)); at%64 != 0 {
+		t.Errorf("a batch is at %#x", at)
+	}
 	for what, at := range map[string]uintptr{
 		"moduli": uintptr(unsafe.Pointer(&b.m)), "sums": uintptr(unsafe.Pointer(&b.sums)), "x": uintptr(unsafe.Pointer(&b.x)),
 		"table": uintptr(unsafe.Pointer(&b.table)), "constants": uintptr(unsafe.Pointer(&consts)),

@@ -9,7 +9,7 @@ import "golang.org/x/sys/cpu"
 var supported = cpu.X86.HasAVX2 && cpu.X86.HasFMA
 
 // mul4 sets out to a·b/2^1040 modulo m in each lane: an almost Montgomery multiplication. The result is less than
-// a·b/2^1040 + 2m, all are less than 2^1040, and out may be a or b. What s has is of no use before or after.
+// a·b/2^1040 + 2m, which must be less than 2^1040, as a and b. Out may be a or b. What s has is of no use before or after.
 //
 //go:noescape
 func mul4(out, a, b *lanes, m *moduli, s *sums, c *constants)

@@ -15,16 +15,16 @@
 // are added to the columns above, and what they were falls away; see moduli. The last four, of the lower half, are multiplied by
 // k0 instead, and so many moduli are added, which keeps the result small.
 //
-//	DX a number, R8 the sums, R9 four of its digits, R10 the columns they begin at, R11 the moduli, R12 the constants
-//	BX digits and SI columns at hand, CX loops left; R13 blocks left; DI squarings left
-//	Y0-Y3 four digits, the rows; Y4-Y7 four columns; Y8 a digit; Y9 2^104, Y10 2^104 + 2^52; Y11-Y15 products
+//	DX the number that is multiplied by, R8 the sums, R9 four digits of the other, or where the result goes
+//	R10 the columns that these begin at, R11 the moduli, R12 the constants
+//	BX digits and SI columns at hand, AX what is at hand beside, CX loops left; R13 blocks left; DI squarings left
+//	Y0-Y3 four digits, the rows; Y4-Y7 four columns; Y8 a digit; Y9 2^104, Y10 2^104 + 2^52; Y11-Y15 products and carries
 
-// BEGIN has numbers rounded towards zero (MXCSR.RC, Intel SDM Volume 1, Section 10.2.3), END as before.
+// BEGIN has numbers rounded towards zero, END as before (MXCSR, Intel SDM Volume 1, Section 10.2.3). All exceptions are masked
+// meanwhile, and all flags are set: else a product would be the first that sets one.
 #define BEGIN \
 	STMXCSR before-8(SP)  \
-	MOVL    before-8(SP), AX \
-	ORL     $0x6000, AX   \
-	MOVL    AX, chopped-4(SP) \
+	MOVL    $0x7fbf, chopped-4(SP) \
 	LDMXCSR chopped-4(SP) \
 	VMOVUPD constants_upper(R12), Y9 \
 	VMOVUPD constants_lower(R12), Y10
@@ -108,7 +108,8 @@
 	DIGIT(Y12)            \
 	VMOVUPD Y12, (sums_quotients+AT)(R8)
 
-// CARRIED makes quotients of the four columns from R10 on, which are done.
+// CARRIED makes quotients of the four columns from R10 on, which are done. The first keeps what was carried to it: after the last
+// block finish goes on from there.
 #define CARRIED \
 	VMOVDQU sums_carry(R8), Y11 \
 	VPADDQ  0(R10), Y11, Y12 \
@@ -122,7 +123,7 @@
 	QUOTIENT(96)             \
 	VMOVDQU Y11, sums_carry(R8)
 
-// TIMESK0 multiplies the quotients by k0, modulo 2^208.
+// TIMESK0 multiplies the quotients by k0, modulo 2^208: what comes to Y15 is above that.
 #define TIMESK0 \
 	ROWS(sums_quotients, R8)  \
 	LEAQ constants_forK0(R12), AX \
