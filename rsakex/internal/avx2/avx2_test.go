@@ -79,8 +79,11 @@ func TestUnlikeFactors(t *testing.T) {
 		p1, q1 := new(big.Int).Sub(p, one), new(big.Int).Sub(q, one)
 		d := new(big.Int).ModInverse(big.NewInt(65537), new(big.Int).Mul(p1, q1))
 		k := New(p, q, new(big.Int).Mod(d, p1), new(big.Int).Mod(d, q1))
+		// 0 modulo p, and -1 modulo q.
+		apart := new(big.Int).ModInverse(p, q)
+		apart.Sub(q, apart).Mul(apart, p)
 		for _, m := range []*big.Int{
-			new(big.Int), one, p, q, p1, q1,
+			new(big.Int), one, p, q, p1, q1, apart, new(big.Int).Sub(n, apart),
 			new(big.Int).Sub(n, one), new(big.Int).Sub(n, p), new(big.Int).Sub(n, q),
 		} {
 			c := new(big.Int).Exp(m, big.NewInt(65537), n).FillBytes(make([]byte, crt.Size))
