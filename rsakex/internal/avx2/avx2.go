@@ -16,23 +16,21 @@ import (
 )
 
 const (
-	digits    = 20
-	digitBits = 52
+	digits    = crt.DigitCount
+	digitBits = crt.DigitBits
 	digitMask = 1<<digitBits - 1
 
 	// blockDigits is how many digits of a product one step of its reduction takes.
 	blockDigits = 4
 )
 
-// number is in digits of 52 bits, the lowest first: what a floating-point number has. The highest has what is above the
-// others, too.
-type number [digits]int64
+type number = crt.Digits
 
 // pair is a number modulo each of the two factors.
 type pair [2]number
 
 // block is a number modulo 2^208.
-type block [blockDigits]int64
+type block [blockDigits]uint64
 
 // Key is a private key made ready. It is safe for concurrent use. It formats as a placeholder.
 type Key struct {
@@ -58,30 +56,20 @@ func New(p, q, dp, dq *big.Int) *Key {
 	}
 	k := &Key{exp: [2]crt.Number{crt.FromBig(dp), crt.FromBig(dq)}, q: crt.FromBig(q)}
 	for i, m := range []*big.Int{p, q} {
-		k.m[i] = toNumber(m)
-		k0 := toNumber(negInverse(m))
-		k.k0[i] = block(k0[:blockDigits])
-		k.shifted[i] = toNumber(shifted(m))
-		k.low[i] = powerOfTwo(2*digits*digitBits, m)
-		k.high[i] = powerOfTwo(2*digits*digitBits+crt.Factor, m)
+		k.m[i] = crt.DigitsFromBig(m)
+		k0 := negInverse(m)
+		k.k0[i] = toBlock(k0)
+		k.shifted[i] = crt.DigitsFromBig(shifted(m, k0))
+		k.low[i] = crt.PowerOfTwo(2*digits*digitBits, m)
+		k.high[i] = crt.PowerOfTwo(2*digits*digitBits+crt.Factor, m)
 	}
 	inverse.Lsh(inverse, digits*digitBits)
-	k.qInv[0] = toNumber(inverse.Mod(inverse, p))
+	k.qInv[0] = crt.DigitsFromBig(inverse.Mod(inverse, p))
 	return k
 }
 
 // Format writes a placeholder, whatever the verb.
 func (*Key) Format(f fmt.State, _ rune) { io.WriteString(f, "[key]") }
-
-func toNumber(v *big.Int) number {
-	n := crt.FromBig(v)
-	return fromWords(&n)
-}
-
-func powerOfTwo(n uint, m *big.Int) number {
-	v := new(big.Int).Lsh(big.NewInt(1), n)
-	return toNumber(v.Mod(v, m))
-}
 
 // negInverse returns -1/m modulo 2^208.
 func negInverse(m *big.Int) *big.Int {
@@ -89,56 +77,13 @@ func negInverse(m *big.Int) *big.Int {
 	return r.Sub(r, new(big.Int).ModInverse(m, r))
 }
 
-// shifted returns the multiple of m that ends in 208 ones, and 1, divided by 2^208.
-func shifted(m *big.Int) *big.Int {
-	v := new(big.Int).Mul(m, negInverse(m))
+// shifted returns (m·k0 + 1)/2^208.
+func shifted(m, k0 *big.Int) *big.Int {
+	v := new(big.Int).Mul(m, k0)
 	return v.Add(v, big.NewInt(1)).Rsh(v, blockDigits*digitBits)
 }
 
-func fromWords(w *crt.Number) (n number) {
-	for i := range n {
-		bit := i * digitBits
-		at, shift := bit/64, bit%64
-		d := w[at] >> shift
-		if shift > 64-digitBits && at+1 < len(w) {
-			d |= w[at+1] << (64 - shift)
-		}
-		n[i] = int64(d & digitMask)
-	}
-	return n
-}
-
-// toWords takes a plain number.
-func (n *number) toWords() (w crt.Number) {
-	for i, d := range n {
-		bit := i * digitBits
-		at, shift := bit/64, bit%64
-		w[at] |= uint64(d) << shift
-		if shift > 64-digitBits && at+1 < len(w) {
-			w[at+1] |= uint64(d) >> (64 - shift)
-		}
-	}
-	return w
-}
-
-// plain carries until all digits are from 0 to 2^52-1, but for the highest: that is negative if the number is.
-func (n *number) plain() {
-	for i := range digits - 1 {
-		n[i+1] += n[i] >> digitBits
-		n[i] &= digitMask
-	}
-}
-
-// once subtracts m unless n is less. n becomes plain.
-func (n *number) once(m *number) {
-	n.plain()
-	less := *n
-	for i := range less {
-		less[i] -= m[i]
-	}
-	less.plain()
-	keep := less[digits-1] >> 63 // all ones if n < m
-	for i := range n {
-		n[i] = n[i]&keep | less[i]&^keep
-	}
+func toBlock(k0 *big.Int) block {
+	n := crt.DigitsFromBig(k0)
+	return block(n[:blockDigits])
 }

@@ -21,7 +21,7 @@ import (
 func testKeys(t testing.TB) (rs []*rsa.PrivateKey, ks []*Key) {
 	t.Helper()
 	if !supported {
-		t.Skip("processor: no AVX2")
+		t.Skip("processor: no AVX2, or no FMA")
 	}
 	rs = crttest.Keys(t, BatchSize)
 	for _, r := range rs {
@@ -156,14 +156,6 @@ func FuzzDecrypt(f *testing.F) {
 	})
 }
 
-func (n *number) big() *big.Int {
-	v := new(big.Int)
-	for i := digits - 1; i >= 0; i-- {
-		v.Lsh(v, digitBits).Add(v, big.NewInt(n[i]))
-	}
-	return v
-}
-
 // laneTest has a modulus for each lane, and checks products.
 type laneTest struct {
 	Batch
@@ -178,9 +170,9 @@ func newLaneTest(t *testing.T) *laneTest {
 	l := &laneTest{moduli: [2 * BatchSize]*big.Int{rs[0].Primes[0], heaviest(t),
 		least.SetBit(least, 0, 1), greatest.Sub(greatest, big.NewInt(1))}}
 	for i, m := range l.moduli {
-		n, s := toNumber(m), toNumber(shifted(m))
-		k0 := toNumber(negInverse(m))
-		l.setModulus(i, &n, &s, (*block)(k0[:blockDigits]))
+		k0 := negInverse(m)
+		n, s, b := crt.DigitsFromBig(m), crt.DigitsFromBig(shifted(m, k0)), toBlock(k0)
+		l.setModulus(i, &n, &s, &b)
 		r := new(big.Int).Lsh(big.NewInt(1), digits*digitBits)
 		l.inverse[i] = r.ModInverse(r, m)
 	}
@@ -199,11 +191,11 @@ func heaviest(t *testing.T) *big.Int {
 	k0 := new(big.Int).Lsh(big.NewInt(1), bits)
 	k0.Sub(k0, big.NewInt(1))
 	low := new(big.Int).Lsh(big.NewInt(1), bits)
-	low.ModInverse(low, k0).Sub(low, n.big()).Mod(low, k0) // so that shifted·2^208 is 1 modulo k0
-	s := low.Add(low, n.big())
+	low.ModInverse(low, k0).Sub(low, crttest.Big(&n)).Mod(low, k0) // so that shifted·2^208 is 1 modulo k0
+	s := low.Add(low, crttest.Big(&n))
 	m := new(big.Int).Lsh(s, bits)
 	m.Sub(m, big.NewInt(1)).Div(m, k0)
-	if got := shifted(m); m.BitLen() != crt.Factor || got.Cmp(s) != 0 {
+	if got := shifted(m, negInverse(m)); m.BitLen() != crt.Factor || got.Cmp(s) != 0 {
 		t.Fatalf("%x, shifted %x, want %x", m, got, s)
 	}
 	return m
@@ -214,9 +206,9 @@ func (l *laneTest) check(t *testing.T, got, x, y *lanes) {
 	t.Helper()
 	for i, m := range l.moduli {
 		a, b, out := x.get(i), y.get(i), got.get(i)
-		product := new(big.Int).Mul(a.big(), b.big())
+		product := new(big.Int).Mul(crttest.Big(&a), crttest.Big(&b))
 		want := new(big.Int).Mul(product, l.inverse[i])
-		v := out.big()
+		v := crttest.Big(&out)
 		if want.Sub(want, v).Mod(want, m).Sign() != 0 {
 			t.Fatalf("lane %d: a %x b %x: %x is not congruent", i, a, b, out)
 		}
@@ -226,7 +218,7 @@ func (l *laneTest) check(t *testing.T, got, x, y *lanes) {
 			t.Fatalf("lane %d: a %x b %x: %x is too large", i, a, b, out)
 		}
 		for _, d := range out {
-			if d < 0 || d > digitMask {
+			if d > digitMask {
 				t.Fatalf("lane %d: a %x b %x: %x is not in digits", i, a, b, out)
 			}
 		}
@@ -245,7 +237,7 @@ func oddLanes(rng *mathrand.Rand) (l lanes) {
 			case 2, 3:
 				n[i] = 0
 			default:
-				n[i] = rng.Int64N(digitMask + 1)
+				n[i] = rng.Uint64() & digitMask
 			}
 		}
 		n[digits-1] &= 1<<(1027-(digits-1)*digitBits) - 1
@@ -272,7 +264,7 @@ func TestMultiplyLanes(t *testing.T) {
 
 		l.multiply(&got, &x, &ones)
 		for i, m := range l.moduli {
-			if n := got.get(i); n.big().Cmp(new(big.Int).Lsh(m, 1)) >= 0 {
+			if n := got.get(i); crttest.Big(&n).Cmp(new(big.Int).Lsh(m, 1)) >= 0 {
 				t.Fatalf("lane %d: %x by 1 is %x: not less than twice the modulus", i, x, n)
 			}
 		}
@@ -298,37 +290,6 @@ func TestMultiplyLanes(t *testing.T) {
 		}
 		if l.pick(at); l.by != y {
 			t.Fatalf("window %d of %x: %x, want %x", at, l.exp, l.by, y)
-		}
-	}
-}
-
-func TestNumbers(t *testing.T) {
-	rng := mathrand.New(mathrand.NewPCG(3, 4))
-	for range 1000 {
-		var w, less crt.Number
-		for i := range w {
-			w[i], less[i] = rng.Uint64(), rng.Uint64()
-		}
-		w[len(w)-1] |= 1 << 63
-		less[len(less)-1] &^= 1 << 63
-		n, m := fromWords(&w), fromWords(&less)
-		for _, d := range n[:digits-1] {
-			if d < 0 || d > digitMask {
-				t.Fatalf("%x is not in digits: %x", w, n)
-			}
-		}
-		if m.once(&n); m.toWords() != less {
-			t.Fatalf("%x modulo %x is %x", less, w, m)
-		}
-		sum := n
-		for i := range sum {
-			sum[i] += m[i]
-		}
-		if sum.once(&n); sum.toWords() != less {
-			t.Fatalf("%x and %x, less %x, is %x", w, less, w, sum)
-		}
-		if n.once(&n); n != (number{}) {
-			t.Fatalf("%x modulo itself is %x", w, n)
 		}
 	}
 }

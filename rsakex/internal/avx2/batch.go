@@ -72,13 +72,13 @@ func (*Batch) Format(f fmt.State, _ rune) { io.WriteString(f, "[batch]") }
 
 func (l *lanes) set(lane int, n *number) {
 	for i, d := range n {
-		l[i][lane] = float64(d)
+		l[i][lane] = float64(int64(d))
 	}
 }
 
 func (l *lanes) get(lane int) (n number) {
 	for i := range n {
-		n[i] = int64(l[i][lane])
+		n[i] = uint64(int64(l[i][lane]))
 	}
 	return n
 }
@@ -121,7 +121,7 @@ func (b *Batch) setModulus(lane int, m, shifted *number, k0 *block) {
 	b.m.m.set(lane, m)
 	b.m.shifted.set(lane, shifted)
 	for i, d := range k0 {
-		b.m.k0[i][lane] = float64(d)
+		b.m.k0[i][lane] = float64(int64(d))
 	}
 }
 
@@ -144,8 +144,7 @@ func (b *Batch) square(x *lanes, times int) { sqr4(x, &b.m, &b.sums, &consts, ti
 // reduce sets x to c·2^1040 modulo each factor, less than 5 times the factor.
 func (b *Batch) reduce(keys []*Key, ciphertexts [][]byte) {
 	for i, c := range ciphertexts {
-		high, low := crt.FromBytes(c[:crt.Size/2]), crt.FromBytes(c[crt.Size/2:crt.Size])
-		x, t := fromWords(&high), fromWords(&low)
+		x, t := crt.DigitsFromBytes(c[:crt.Size/2]), crt.DigitsFromBytes(c[crt.Size/2:crt.Size])
 		for _, lane := range [2]int{i, i + BatchSize} {
 			b.x.set(lane, &x)
 			b.t.set(lane, &t)
@@ -157,10 +156,7 @@ func (b *Batch) reduce(keys []*Key, ciphertexts [][]byte) {
 	b.multiply(&b.t, &b.t, &b.by)
 	for lane := range 2 * BatchSize {
 		x, t := b.x.get(lane), b.t.get(lane)
-		for i := range x {
-			x[i] += t[i]
-		}
-		x.plain()
+		x.Add(&t)
 		b.x.set(lane, &x)
 	}
 }
@@ -209,23 +205,21 @@ func (b *Batch) combine(keys []*Key, out [][]byte) {
 	var mq [BatchSize]number
 	for i, k := range keys {
 		mp := b.x.get(i)
-		mp.once(&k.m[0])
+		mp.Once(&k.m[0])
 		mq[i] = b.x.get(i + BatchSize)
-		mq[i].once(&k.m[1])
-		// mp - mq, and 2p: q is less than that.
-		for j := range mp {
-			mp[j] += 2*k.m[0][j] - mq[i][j]
-		}
-		mp.plain()
+		mq[i].Once(&k.m[1])
+		mp.Add(&k.m[0]) // so that it is not less: q is less than 2p
+		mp.Add(&k.m[0])
+		mp.Sub(&mq[i])
 		b.x.set(i, &mp)
 	}
 	fill(&b.by, keys, keyQInv)
 	b.multiply(&b.x, &b.x, &b.by)
 	for i, k := range keys {
 		h := b.x.get(i)
-		h.once(&k.m[0]) // it was less than three times as much
-		h.once(&k.m[0])
-		a, low := h.toWords(), mq[i].toWords()
+		h.Once(&k.m[0]) // it was less than three times as much
+		h.Once(&k.m[0])
+		a, low := h.Words(), mq[i].Words()
 		crt.Combine(out[i], &a, &low, &k.q)
 	}
 }

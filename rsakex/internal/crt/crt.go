@@ -2,7 +2,7 @@
 
 // Package crt is what the vector forms of the private operation of RSA-2048 have in common: the numbers of a key whose two
 // factors have 1024 bits each, and how the results modulo each become one (RFC 8017, Section 5.1.2). What is
-// done for each ciphertext, FromBytes and Combine, takes no time and accesses no memory by what a number is.
+// done for each ciphertext, DigitsFromBytes and Combine, takes no time and accesses no memory by what a number is.
 package crt
 
 import (
@@ -30,24 +30,13 @@ func Fits(p, q, dp, dq *big.Int) bool {
 		dp.Sign() > 0 && dq.Sign() > 0 && dp.BitLen() <= Factor && dq.BitLen() <= Factor
 }
 
-// FromBytes takes Size/2 bytes, big-endian.
-func FromBytes(b []byte) (n Number) {
+// FromBig takes a number that is not negative and less than 2^1024.
+func FromBig(v *big.Int) (n Number) {
+	b := v.FillBytes(make([]byte, Size/2))
 	for i := range n {
-		n[i] = binary.BigEndian.Uint64(b[Size/2-8*i-8:])
+		n[i] = binary.BigEndian.Uint64(b[len(b)-8*i-8:])
 	}
 	return n
-}
-
-// FromBig takes a number that is not negative and less than 2^1024.
-func FromBig(v *big.Int) Number { return FromBytes(v.FillBytes(make([]byte, Size/2))) }
-
-// NegInverse returns -1/m modulo 2^64, by Newton's iteration: each step doubles the bits that are right.
-func NegInverse(m uint64) uint64 {
-	x := m // right to 3 bits
-	for range 5 {
-		x *= 2 - m*x
-	}
-	return -x
 }
 
 // Combine sets out, of Size bytes and big-endian, to mq + q·h, Garner's recombination, where h is (mp - mq)/q modulo p.

@@ -126,7 +126,7 @@ func (b *Batch) square(x *lanes, times int) { sqr8(x, &b.m, &b.wide, times) }
 // reduce sets x to c·2^1040 modulo each factor, less than 3 times the factor.
 func (b *Batch) reduce(keys []*Key, ciphertexts [][]byte) {
 	for i, c := range ciphertexts {
-		high, low := fromBytes(c[:crt.Size/2]), fromBytes(c[crt.Size/2:crt.Size])
+		high, low := crt.DigitsFromBytes(c[:crt.Size/2]), crt.DigitsFromBytes(c[crt.Size/2:crt.Size])
 		for _, lane := range [2]int{i, i + BatchSize} {
 			b.x.set(lane, &high)
 			b.t.set(lane, &low)
@@ -185,9 +185,9 @@ func (b *Batch) combine(keys []*Key, out [][]byte) {
 	var mq [BatchSize]number
 	for i, k := range keys {
 		mp := b.x.get(i)
-		mp.once(&k.m[0])
+		mp.Once(&k.m[0])
 		mq[i] = b.x.get(i + BatchSize)
-		mq[i].once(&k.m[1])
+		mq[i].Once(&k.m[1])
 		h := k.difference(&mp, &mq[i])
 		b.x.set(i, &h)
 	}

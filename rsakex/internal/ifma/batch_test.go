@@ -106,9 +106,9 @@ func newLaneTest(t *testing.T) *laneTest {
 	least, greatest := new(big.Int).Lsh(big.NewInt(1), crt.Factor-1), new(big.Int).Lsh(big.NewInt(1), crt.Factor)
 	l.moduli[3], l.moduli[7] = least.SetBit(least, 0, 1), greatest.Sub(greatest, big.NewInt(1))
 	for i, m := range l.moduli {
-		n := toNumber(m)
+		n := crt.DigitsFromBig(m)
 		l.m.m.set(i, &n)
-		l.m.k0[i] = crt.NegInverse(n[0]) & digitMask
+		l.m.k0[i] = negInverse(n[0]) & digitMask
 		shift := new(big.Int).Lsh(big.NewInt(1), digits*digitBits)
 		l.inverse[i] = shift.ModInverse(shift, m)
 	}
@@ -120,9 +120,9 @@ func (l *laneTest) check(t *testing.T, got, x, y *lanes) {
 	t.Helper()
 	for i, m := range l.moduli {
 		a, b, out := x.get(i), y.get(i), got.get(i)
-		product := new(big.Int).Mul(a.big(), b.big())
+		product := new(big.Int).Mul(crttest.Big(&a), crttest.Big(&b))
 		want := new(big.Int).Mul(product, l.inverse[i])
-		v := out.big()
+		v := crttest.Big(&out)
 		if want.Sub(want, v).Mod(want, m).Sign() != 0 {
 			t.Fatalf("lane %d: a %x b %x: %x is not congruent", i, a, b, out)
 		}

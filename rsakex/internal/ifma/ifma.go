@@ -7,7 +7,6 @@
 package ifma
 
 import (
-	"encoding/binary"
 	"fmt"
 	"io"
 	"math/big"
@@ -16,8 +15,8 @@ import (
 )
 
 const (
-	digits    = 20
-	digitBits = 52
+	digits    = crt.DigitCount
+	digitBits = crt.DigitBits
 	digitMask = 1<<digitBits - 1
 	window    = 5 // bits of the exponent that one multiplication takes
 	windows   = (crt.Factor + window - 1) / window
@@ -25,8 +24,7 @@ const (
 	pauseEvery = 32 // windows of 1.1 µs
 )
 
-// number is less than 2^1040.
-type number [digits]uint64
+type number = crt.Digits
 
 // pair is a number modulo each of the two factors.
 type pair [2]number
@@ -59,16 +57,16 @@ func New(p, q, dp, dq *big.Int) *Key {
 	}
 	k := &Key{}
 	for i, m := range []*big.Int{p, q} {
-		k.m[i] = toNumber(m)
-		k.k0[i] = crt.NegInverse(k.m[i][0]) & digitMask
-		k.low[i] = powerOfTwo(2*digits*digitBits, m)
-		k.high[i] = powerOfTwo(2*digits*digitBits+crt.Factor, m)
+		k.m[i] = crt.DigitsFromBig(m)
+		k.k0[i] = negInverse(k.m[i][0]) & digitMask
+		k.low[i] = crt.PowerOfTwo(2*digits*digitBits, m)
+		k.high[i] = crt.PowerOfTwo(2*digits*digitBits+crt.Factor, m)
 	}
 	k.exp = [2][windows]uint8{exponent(dp), exponent(dq)}
 	k.bits = exponentBits(dp, dq)
 	inverse.Lsh(inverse, digits*digitBits)
-	k.qInv[0] = toNumber(inverse.Mod(inverse, p))
-	k.p2 = toNumber(new(big.Int).Lsh(p, 1))
+	k.qInv[0] = crt.DigitsFromBig(inverse.Mod(inverse, p))
+	k.p2 = crt.DigitsFromBig(new(big.Int).Lsh(p, 1))
 	k.q = crt.FromBig(q)
 	return k
 }
@@ -76,20 +74,13 @@ func New(p, q, dp, dq *big.Int) *Key {
 // Format writes a placeholder, whatever the verb.
 func (*Key) Format(f fmt.State, _ rune) { io.WriteString(f, "[key]") }
 
-func toNumber(v *big.Int) number { return fromBytes(v.FillBytes(make([]byte, crt.Factor/8+8))) }
-
-// fromBytes takes a big-endian number of no more than 17 words.
-func fromBytes(b []byte) number {
-	var w [crt.Factor/64 + 1]uint64
-	for i := range len(b) / 8 {
-		w[i] = binary.BigEndian.Uint64(b[len(b)-8*i-8:])
+// negInverse returns -1/m modulo 2^64, by Newton's iteration: each step doubles the bits that are right.
+func negInverse(m uint64) uint64 {
+	x := m // right to 3 bits
+	for range 5 {
+		x *= 2 - m*x
 	}
-	return fromWords(w[:])
-}
-
-func powerOfTwo(n uint, m *big.Int) number {
-	v := new(big.Int).Lsh(big.NewInt(1), n)
-	return toNumber(v.Mod(v, m))
+	return -x
 }
 
 // exponent cuts an exponent into windows, the highest first.
@@ -110,34 +101,6 @@ func exponentBits(dp, dq *big.Int) (w [crt.Factor / 8]uint64) {
 	return w
 }
 
-// fromWords and toWords change between 64-bit words and 52-bit digits.
-func fromWords(w []uint64) (n number) {
-	for i := range n {
-		bit := i * digitBits
-		at, shift := bit/64, bit%64
-		if at < len(w) {
-			n[i] = w[at] >> shift
-		}
-		if shift > 64-digitBits && at+1 < len(w) {
-			n[i] |= w[at+1] << (64 - shift)
-		}
-		n[i] &= digitMask
-	}
-	return n
-}
-
-func (n *number) toWords() (w crt.Number) {
-	for i := range w {
-		bit := i * 64
-		at, shift := bit/digitBits, bit%digitBits
-		w[i] = n[at]>>shift | n[at+1]<<(digitBits-shift)
-		if 2*digitBits-shift < 64 {
-			w[i] |= n[at+2] << (2*digitBits - shift)
-		}
-	}
-	return w
-}
-
 // Decrypt sets out to c^d modulo n, big-endian. Both are [crt.Size] bytes; c must be less than n. It calls pause, unless that
 // is nil, every 20 to 40 µs: always as often.
 func (k *Key) Decrypt(out, c []byte, pause func()) {
@@ -152,41 +115,14 @@ func (k *Key) Decrypt(out, c []byte, pause func()) {
 
 // reduce returns c·2^1040 modulo each factor, less than 3 times the factor.
 func (k *Key) reduce(c []byte) pair {
-	high, low := fromBytes(c[:crt.Size/2]), fromBytes(c[crt.Size/2:])
+	high, low := crt.DigitsFromBytes(c[:crt.Size/2]), crt.DigitsFromBytes(c[crt.Size/2:])
 	a, b := pair{high, high}, pair{low, low}
 	amm2(&a, &a, &k.high, &k.m, &k.k0)
 	amm2(&b, &b, &k.low, &k.m, &k.k0)
 	for i := range a {
-		a[i].add(&b[i])
+		a[i].Add(&b[i])
 	}
 	return a
-}
-
-// add adds b. The sum must be less than 2^1040.
-func (n *number) add(b *number) {
-	var carry uint64
-	for i := range n {
-		sum := n[i] + b[i] + carry
-		n[i], carry = sum&digitMask, sum>>digitBits
-	}
-}
-
-// sub subtracts b and returns 1 if that is less than nothing, else 0.
-func (n *number) sub(b *number) (borrow uint64) {
-	for i := range n {
-		diff := n[i] - b[i] - borrow
-		n[i], borrow = diff&digitMask, diff>>63
-	}
-	return borrow
-}
-
-// once subtracts m unless n is less.
-func (n *number) once(m *number) {
-	less := *n
-	keep := -less.sub(m) // all ones if n < m
-	for i := range n {
-		n[i] = n[i]&keep | less[i]&^keep
-	}
 }
 
 var one = pair{{1}, {1}}
@@ -216,7 +152,7 @@ func (k *Key) power(x *pair, pause func()) pair {
 	}
 	amm2(&acc, &acc, &one, &k.m, &k.k0) // at most m
 	for i := range acc {
-		acc[i].once(&k.m[i])
+		acc[i].Once(&k.m[i])
 	}
 	clear(table[:]) // the stack may be somebody else's next
 	return acc
@@ -225,14 +161,14 @@ func (k *Key) power(x *pair, pause func()) pair {
 // difference returns mp - mq, or that and 2p: q is less than 2p.
 func (k *Key) difference(mp, mq *number) number {
 	d := *mp
-	d.add(&k.p2)
-	d.sub(mq)
+	d.Add(&k.p2)
+	d.Sub(mq)
 	return d
 }
 
 // combine makes one number of h, which is (mp - mq)/q modulo p, or that and p, and of mq.
 func (k *Key) combine(out []byte, h, mq *number) {
-	h.once(&k.m[0])
-	a, low := h.toWords(), mq.toWords()
+	h.Once(&k.m[0])
+	a, low := h.Words(), mq.Words()
 	crt.Combine(out, &a, &low, &k.q)
 }

@@ -32,14 +32,6 @@ func newKey(t testing.TB, r *rsa.PrivateKey) *Key {
 	return k
 }
 
-func (n *number) big() *big.Int {
-	v := new(big.Int)
-	for i := digits - 1; i >= 0; i-- {
-		v.Lsh(v, digitBits).Add(v, new(big.Int).SetUint64(n[i]))
-	}
-	return v
-}
-
 func TestDecrypt(t *testing.T) {
 	rs, ks := testKeys(t)
 	for i, r := range rs {
@@ -71,9 +63,9 @@ func TestMultiply(t *testing.T) {
 		}
 		amm2(&got, &a, &b, &k.m, &k.k0)
 		for i, m := range r.Primes {
-			product := new(big.Int).Mul(a[i].big(), b[i].big())
+			product := new(big.Int).Mul(crttest.Big(&a[i]), crttest.Big(&b[i]))
 			want := new(big.Int).Mul(product, inverse[i])
-			v := got[i].big()
+			v := crttest.Big(&got[i])
 			if want.Sub(want, v).Mod(want, m).Sign() != 0 {
 				t.Fatalf("a %x b %x: %x is not congruent", a[i], b[i], got[i])
 			}
@@ -108,14 +100,14 @@ func TestCarries(t *testing.T) {
 				n = number{}
 				n[round] = 1
 			}
-			want[i] = n.big()
+			want[i] = crttest.Big(&n)
 			want[i].Mod(want[i], m)
-			a[i] = toNumber(new(big.Int).Mod(new(big.Int).Mul(want[i], shift), m))
+			a[i] = crt.DigitsFromBig(new(big.Int).Mod(new(big.Int).Mul(want[i], shift), m))
 		}
 		amm2(&got, &a, &one, &k.m, &k.k0)
 		for i := range got {
-			if got[i].big().Cmp(want[i]) != 0 {
-				t.Fatalf("%x came out, want %x", got[i].big(), want[i])
+			if crttest.Big(&got[i]).Cmp(want[i]) != 0 {
+				t.Fatalf("%x came out, want %x", crttest.Big(&got[i]), want[i])
 			}
 			for _, d := range got[i] {
 				if d > digitMask {
@@ -163,16 +155,11 @@ func TestGather(t *testing.T) {
 	}
 }
 
-func TestWords(t *testing.T) {
+func TestNegInverse(t *testing.T) {
 	rng := mathrand.New(mathrand.NewPCG(3, 4))
-	for range 1000 {
-		var w crt.Number
-		for i := range w {
-			w[i] = rng.Uint64()
-		}
-		n := fromWords(w[:])
-		if got := n.toWords(); got != w {
-			t.Fatalf("%x came back as %x", w, got)
+	for range 100 {
+		if m := rng.Uint64() | 1; negInverse(m)*m != ^uint64(0) {
+			t.Fatalf("%x: the inverse is %x", m, negInverse(m))
 		}
 	}
 }

@@ -47,3 +47,12 @@ func Edges(t testing.TB, r *rsa.PrivateKey, more int) []*big.Int {
 	}
 	return c
 }
+
+// Big returns what the digits come to.
+func Big(n *crt.Digits) *big.Int {
+	v := new(big.Int)
+	for i := len(n) - 1; i >= 0; i-- {
+		v.Lsh(v, crt.DigitBits).Add(v, new(big.Int).SetUint64(n[i]))
+	}
+	return v
+}
