@@ -168,28 +168,26 @@ func TestPress(t *testing.T) {
 	}
 }
 
-// TestPass: a loop is awake for its chore, and while it lingers, which it does not where others want the processor.
+// TestPass: a loop is awake for its chore, and while it lingers.
 func TestPass(t *testing.T) {
 	const ago, ahead = -time.Nanosecond, time.Nanosecond
 	for name, test := range map[string]struct {
-		lingering, crowded time.Duration // from now on
-		left               int
-		due                time.Duration
-		awake, done        bool
+		lingering   time.Duration // from now on
+		left        int
+		due         time.Duration
+		awake, done bool
 	}{
-		"nothing":                    {ago, ago, 0, 0, false, false},
-		"a chore":                    {ago, ago, 1, 0, true, true},
-		"a chore for later":          {ago, ago, 1, ahead, false, false},
-		"lingers":                    {ahead, ago, 0, 0, true, false},
-		"lingers, a chore":           {ahead, ago, 1, 0, true, true},
-		"lingers, a chore for later": {ahead, ago, 1, ahead, true, false},
-		"does not linger in a crowd": {ahead, ahead, 0, 0, false, false},
-		"a chore in a crowd":         {ahead, ahead, 1, 0, true, true},
+		"nothing":                    {ago, 0, 0, false, false},
+		"a chore":                    {ago, 1, 0, true, true},
+		"a chore for later":          {ago, 1, ahead, false, false},
+		"lingers":                    {ahead, 0, 0, true, false},
+		"lingers, a chore":           {ahead, 1, 0, true, true},
+		"lingers, a chore for later": {ahead, 1, ahead, true, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			now := time.Now()
 			c := &chore{left: test.left, due: now.Add(test.due)}
-			l := &loop{chore: c, lingering: now.Add(test.lingering), crowded: now.Add(test.crowded)}
+			l := &loop{chore: c, lingering: now.Add(test.lingering)}
 			if awake := l.pass(now); awake != test.awake || (c.done > 0) != test.done {
 				t.Errorf("%s: awake %v, the chore done %v", name, awake, c.done > 0)
 			}
@@ -211,24 +209,6 @@ func TestPassInTurn(t *testing.T) {
 			t.Error("the loop is awake with nothing to do")
 		}
 	})
-}
-
-// TestCrowd: a loop that others kept from its sockets for long does not linger for a while.
-func TestCrowd(t *testing.T) {
-	for _, takes := range []time.Duration{0, longPass, longPass + 1} {
-		synctest.Test(t, func(t *testing.T) {
-			l := newLoops(t, 1, Config{})[0]
-			l.chore = &chore{left: 2, takes: takes, due: time.Now()}
-			l.accepting, l.turned = true, time.Now()
-			l.timers.set(&flow{loop: l}, l.turned.Add(turn)) // or it would sleep for ever
-			if n, err := l.wait(make([]unix.EpollEvent, 1)); n != 0 || err != nil {
-				t.Fatalf("%d events, error %v", n, err)
-			}
-			if crowded := !l.crowded.IsZero(); crowded != (takes > longPass) {
-				t.Errorf("steps of %v: crowded %v", takes, crowded)
-			}
-		})
-	}
 }
 
 // TestRouse: a loop that sleeps is woken, once.

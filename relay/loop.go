@@ -45,7 +45,6 @@ type loop struct {
 	chore     Chore
 	owes      bool      // a bit of it was done, and nobody had his turn since
 	lingering time.Time // until then the next step of a handshake is waited for awake
-	crowded   time.Time // until then it is not
 	contended bool      // when the loop last gave way, somebody else had the processor
 
 	workload
@@ -289,7 +288,7 @@ func (l *loop) wait(events []unix.EpollEvent) (int, error) {
 		}
 		now := time.Now()
 		if !before.IsZero() {
-			l.passed(now, now.Sub(before))
+			l.passed(now.Sub(before))
 		}
 		before = now
 		if !l.pass(now) {
@@ -312,24 +311,21 @@ func (l *loop) wait(events []unix.EpollEvent) (int, error) {
 // After a step of a handshake a loop lingers for as long as a peer on the same network takes for the next: it looks again and
 // again. A peer answers in less time than it takes to wake a thread, on a virtual machine above all. Meanwhile it does its
 // chore: what is done of that while the loop is awake anyway leaves it more time to sleep, and the peers may have its processor
-// then. If a moment took longPass, somebody else had the processor, and the loop does not linger for a while.
+// then.
 const (
-	lingerFor  = 150 * time.Microsecond
-	longPass   = 500 * time.Microsecond
-	emptyPass  = 5 * time.Microsecond // to give way to nobody, and to look at the sockets, takes 1 µs
-	crowdedFor = 10 * time.Millisecond
+	lingerFor = 400 * time.Microsecond
+	emptyPass = 5 * time.Microsecond // to give way to nobody, and to look at the sockets, takes 1 µs
 )
 
 // pass passes a moment in which the sockets tell nothing: the loop does a bit of the chore, or gives way to who wants the
 // processor. Between the two it looks at the sockets. It returns false if there is no reason to be awake.
 func (l *loop) pass(now time.Time) bool {
-	lingers := now.Before(l.lingering) && !now.Before(l.crowded)
 	switch {
 	case l.owes:
 	case l.doChore(now):
 		l.owes = true
 		return true
-	case !lingers:
+	case !now.Before(l.lingering):
 		return false
 	}
 	l.owes = false
@@ -337,11 +333,8 @@ func (l *loop) pass(now time.Time) bool {
 	return true
 }
 
-// passed takes note of how long the last moment was.
-func (l *loop) passed(now time.Time, took time.Duration) {
-	if took > longPass {
-		l.crowded = now.Add(crowdedFor)
-	}
+// passed takes note of whether others wanted the processor in the last moment, which took so long.
+func (l *loop) passed(took time.Duration) {
 	if !l.owes { // it gave way
 		l.contended = took > emptyPass
 	}
