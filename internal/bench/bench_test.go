@@ -14,6 +14,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -332,6 +334,47 @@ func BenchmarkManyPrimes(b *testing.B) {
 	for b.Loop() {
 		crand.Read(c)
 		k.decrypt(c)
+	}
+}
+
+// TestAddedRatio: what adds less than noise adds nothing, and only to something is it a ratio.
+func TestAddedRatio(t *testing.T) {
+	for _, tt := range []struct{ ours, theirs, want float64 }{{1, 2, 0.5}, {3, 2, 1.5}, {-1, 2, 0}, {0, 2, 0}} {
+		if got := addedRatio(tt.ours, tt.theirs); got != tt.want {
+			t.Errorf("%v to %v gave %v, want %v", tt.ours, tt.theirs, got, tt.want)
+		}
+	}
+	for _, theirs := range []float64{0, -1} {
+		for _, ours := range []float64{-2, 0, 2} {
+			if r := addedRatio(ours, theirs); atMost(1).ok(r) {
+				t.Errorf("%v to %v gave %v, which passes", ours, theirs, r)
+			}
+		}
+	}
+}
+
+// TestConfine: a program runs on the processors that it was given, and the box's is not the peers' where there are two.
+func TestConfine(t *testing.T) {
+	on, err := apart()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if (on.box == on.peers) != (runtime.NumCPU() == 1) {
+		t.Errorf("%+v of %d processors", on, runtime.NumCPU())
+	}
+	for _, list := range []cpuList{on.box, on.peers} {
+		cmd := exec.Command("sh", "-c", "grep Cpus_allowed_list /proc/self/status")
+		if err := list.confine(cmd); err != nil {
+			t.Fatal(err)
+		}
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		allowed := strings.Fields(string(out))[1]
+		if first, _, _ := strings.Cut(string(list), ","); !strings.HasPrefix(allowed, first) || list == on.box && allowed != string(list) {
+			t.Errorf("on %s, not %s", allowed, list)
+		}
 	}
 }
 

@@ -50,7 +50,7 @@ func startSightglass(b *bench) (*child, error) {
 	cmd.Env = append(os.Environ(), "SIGHTGLASS_DIGEST="+l.file(digestFile))
 	cmd.Env = append(cmd.Env, b.profile()...)
 	cmd.Stdout = out
-	c, err := start(l.Box, boxLife, cmd)
+	c, err := l.start(l.Box, boxLife, cmd)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +135,7 @@ func startHAProxy(way int, config string) func(*bench) (*child, error) {
 		if err := b.lab.steer(way, listener); err != nil {
 			return nil, err
 		}
-		c, err := start(b.lab.Box, boxLife, exec.Command("haproxy", "-db", "-f", file))
+		c, err := b.lab.start(b.lab.Box, boxLife, exec.Command("haproxy", "-db", "-f", file))
 		if err != nil {
 			return nil, err
 		}
@@ -163,7 +163,7 @@ ip route replace local 0.0.0.0/0 dev lo table 100
 func (l *lab) steer(way int, listener uint16) error {
 	script := strings.NewReplacer("@WAY@", fmt.Sprint(way), "@LINK@", nettest.BoxClientLink, "@PORTS@", ports(way),
 		"@LISTENER@", fmt.Sprint(listener)).Replace(steerScript)
-	c, err := start(l.Box, 10*time.Second, exec.Command("sh", "-c", script))
+	c, err := l.start(l.Box, 10*time.Second, exec.Command("sh", "-c", script))
 	if err != nil {
 		return err
 	}

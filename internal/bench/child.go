@@ -54,10 +54,13 @@ func (t *tail) String() string {
 	return string(bytes.TrimSpace(t.b))
 }
 
-// start starts cmd in a namespace; it is killed when it is older than bound. What cmd does not write
+// start starts cmd in a namespace, on some of the processors; it is killed when it is older than bound. What cmd does not write
 // elsewhere is kept.
-func start(n *nettest.Namespace, bound time.Duration, cmd *exec.Cmd) (*child, error) {
+func start(n *nettest.Namespace, bound time.Duration, on cpuList, cmd *exec.Cmd) (*child, error) {
 	c := &child{name: filepath.Base(cmd.Path)}
+	if err := on.confine(cmd); err != nil {
+		return nil, err
+	}
 	if cmd.Stderr == nil {
 		cmd.Stderr = &c.said
 	}

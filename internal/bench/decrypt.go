@@ -148,7 +148,7 @@ func (b *bench) read(r *reader, f *captureFile, out *os.File, watch func(*child)
 	cmd := r.command(b, f.path)
 	cmd.Stdout = out
 	begun := time.Now()
-	c, err := start(b.lab.Box, readerLife, cmd)
+	c, err := b.lab.start(b.lab.Box, readerLife, cmd)
 	if err != nil {
 		return 0, err
 	}

@@ -28,6 +28,7 @@ type lab struct {
 	client *child
 	in     io.Writer
 	out    *bufio.Reader
+	cpus   // that the programs run on
 }
 
 // clientAddresses is how many addresses the client has: one has ports for some 60,000 connections.
@@ -59,8 +60,8 @@ const (
 )
 
 // newLab makes the hosts and starts the peers. dir is for the files of this run, and has the identities.
-func newLab(dir string) (l *lab, err error) {
-	l = &lab{dir: dir}
+func newLab(dir string, on cpus) (l *lab, err error) {
+	l = &lab{dir: dir, cpus: on}
 	if l.own, err = os.Executable(); err != nil {
 		return nil, err
 	}
@@ -73,6 +74,15 @@ func newLab(dir string) (l *lab, err error) {
 		}
 	}
 	return l, nil
+}
+
+// start starts cmd in one of the hosts, on its processors, see the function.
+func (l *lab) start(n *nettest.Namespace, bound time.Duration, cmd *exec.Cmd) (*child, error) {
+	on := l.peers
+	if n == l.Box {
+		on = l.box
+	}
+	return start(n, bound, on, cmd)
 }
 
 // close ends the peers, and takes the hosts down.
@@ -157,7 +167,7 @@ func (l *lab) peer(n *nettest.Namespace, role string, args ...string) (io.Writer
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	c, err := start(n, labLife, cmd)
+	c, err := l.start(n, labLife, cmd)
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -5,15 +5,31 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 )
 
-// latency is what a box adds to the time of a full handshake, alone and beside others.
+// latency is what a box adds to the time of a full handshake, alone and beside others, where it has a processor of its own, as on
+// a machine of its own. Half load is half the full handshakes a second that sightglass can take there, the same for every box.
 func (b *bench) latency() error {
+	j := job{Workers: shakeWorkers, Seconds: size(b, shakeSeconds, 0.5)}
+	r, err := b.interleaved(b.shakeRounds(), []*box{sightglassBox}, func(x *box) (figures, error) { return b.shakeOnce(x, j) })
+	if err != nil {
+		return err
+	}
+	return b.latencies("added to a full handshake", r[0].rate/2)
+}
+
+// latencyShared is the same where the peers want the box's processors, too: what it does for itself makes them wait, there.
+func (b *bench) latencyShared() error {
+	return b.latencies("added to a full handshake, processors shared", b.halfLoad())
+}
+
+func (b *bench) latencies(what string, half float64) error {
 	boxes := []*box{directBox, haproxyBox, sightglassBox}
 	for _, load := range []struct {
 		name string
 		rate float64
-	}{{"idle", 0}, {"at half load", b.halfLoad()}} {
+	}{{"idle", 0}, {"at half load", half}} {
 		samples, err := b.latencySamples(boxes, load.rate)
 		if err != nil {
 			return err
@@ -29,9 +45,9 @@ func (b *bench) latency() error {
 			theirs, ours := added(samples[1], direct, q.at), added(samples[2], direct, q.at)
 			us := func(s float64) string { return fmt.Sprintf("%.0f µs", s*1e6) }
 			b.add(line{
-				fmt.Sprintf("added to a full handshake, %s, %s", load.name, q.name), us(ours),
-				"HAProxy TCP", us(theirs), ratio(ours, theirs), atMost(1),
-				fmt.Sprintf("without a box %s, medians of %d rounds of some %d samples", us(median(direct)), len(direct), len(samples[0][0])),
+				fmt.Sprintf("%s, %s, %s", what, load.name, q.name), us(ours),
+				"HAProxy TCP", us(theirs), addedRatio(ours, theirs), atMost(1),
+				fmt.Sprintf("without a box %s, medians of %d rounds of some %d samples, %.0f a second", us(median(direct)), len(direct), len(samples[0][0]), load.rate),
 			})
 		}
 	}
@@ -47,7 +63,15 @@ func added(samples [][]float64, direct []float64, q float64) float64 {
 	return median(more)
 }
 
-// halfLoad is half the full handshakes a second that sightglass can take, all in all, the same for every box.
+// addedRatio is of what two boxes add. One that adds less than noise adds nothing, but it is compared with something.
+func addedRatio(ours, theirs float64) float64 {
+	if theirs <= 0 {
+		return math.NaN()
+	}
+	return max(ours, 0) / theirs
+}
+
+// halfLoad is half the full handshakes a second that sightglass can take with the processors shared.
 func (b *bench) halfLoad() float64 {
 	if b.fullRate == 0 {
 		return 300
@@ -62,15 +86,20 @@ const (
 	samplesASecond = 180
 )
 
+// Latencies are taken in many short rounds: one in which the host, or somebody else, had the processors says nothing of a box.
+const samplesARound = 400
+
+func (b *bench) latencyRounds() int { return 4*b.runs - 3 }
+
 // latencySamples takes samples of each box in short rounds, in turn: by box, and then by round. The rate is of all handshakes:
 // each is a sample.
 func (b *bench) latencySamples(boxes []*box, rate float64) ([][][]float64, error) {
 	samples := make([][][]float64, len(boxes))
-	for round := range b.shakeRounds() {
+	for round := range b.latencyRounds() {
 		for i, x := range inTurn(round, boxes) {
 			j := job{
 				Kind: "latency", Suite: suiteGCM, Targets: []string{b.lab.address(x.way, portTLS)},
-				Count: size(b, 800, 20), Pace: samplePace, Rate: max(rate-samplesASecond, 0), Seed: uint64(round), Workers: shakeWorkers,
+				Count: size(b, samplesARound, 20), Pace: samplePace, Rate: max(rate-samplesASecond, 0), Seed: uint64(round), Workers: shakeWorkers,
 			}
 			a, _, err := b.loaded(x, j)
 			if err != nil {

@@ -67,7 +67,7 @@ func startNginx(way int, more string) func(*bench) (*child, error) {
 		cmd := exec.Command("nginx", "-c", file)
 		cmd.ExtraFiles = []*os.File{socket}
 		cmd.Env = append(os.Environ(), "NGINX=3;")
-		c, err := start(l.Box, boxLife, cmd)
+		c, err := l.start(l.Box, boxLife, cmd)
 		if err != nil {
 			return nil, err
 		}

@@ -201,7 +201,7 @@ func (b *bench) startSniffer(s *sniffer) (c *child, out string, err error) {
 	defer w.Close()
 	cmd := s.command(b)
 	cmd.Stdout = w
-	if c, err = start(b.lab.Box, boxLife, cmd); err != nil {
+	if c, err = b.lab.start(b.lab.Box, boxLife, cmd); err != nil {
 		return nil, out, err
 	}
 	if s.ready == "" {
