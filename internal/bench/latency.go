@@ -16,16 +16,15 @@ func (b *bench) latency() error {
 	if err != nil {
 		return err
 	}
-	return b.latencies("added to a full handshake", r[0].rate/2, atMost(1))
+	return b.latencies("added to a full handshake", r[0].rate/2)
 }
 
-// latencyShared is the same where the peers want the box's processors, too, as all do that are measured for throughput. There it is
-// most of all what they wait for each other and for the private key, which no appliance's peers do: shown, and not judged.
+// latencyShared is the same where the peers want the box's processors, too: what it does for itself makes them wait, there.
 func (b *bench) latencyShared() error {
-	return b.latencies("added to a full handshake, processors shared", b.halfLoad(), forInformation)
+	return b.latencies("added to a full handshake, processors shared", b.halfLoad())
 }
 
-func (b *bench) latencies(what string, half float64, bound target) error {
+func (b *bench) latencies(what string, half float64) error {
 	boxes := []*box{directBox, haproxyBox, sightglassBox}
 	for _, load := range []struct {
 		name string
@@ -47,7 +46,7 @@ func (b *bench) latencies(what string, half float64, bound target) error {
 			us := func(s float64) string { return fmt.Sprintf("%.0f µs", s*1e6) }
 			b.add(line{
 				fmt.Sprintf("%s, %s, %s", what, load.name, q.name), us(ours),
-				"HAProxy TCP", us(theirs), addedRatio(ours, theirs), bound,
+				"HAProxy TCP", us(theirs), addedRatio(ours, theirs), atMost(1),
 				fmt.Sprintf("without a box %s, medians of %d rounds of some %d samples, %.0f a second", us(median(direct)), len(direct), len(samples[0][0]), load.rate),
 			})
 		}
