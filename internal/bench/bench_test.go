@@ -337,22 +337,6 @@ func BenchmarkManyPrimes(b *testing.B) {
 	}
 }
 
-// TestAddedRatio: what adds less than noise adds nothing, and only to something is it a ratio.
-func TestAddedRatio(t *testing.T) {
-	for _, tt := range []struct{ ours, theirs, want float64 }{{1, 2, 0.5}, {3, 2, 1.5}, {-1, 2, 0}, {0, 2, 0}} {
-		if got := addedRatio(tt.ours, tt.theirs); got != tt.want {
-			t.Errorf("%v to %v gave %v, want %v", tt.ours, tt.theirs, got, tt.want)
-		}
-	}
-	for _, theirs := range []float64{0, -1} {
-		for _, ours := range []float64{-2, 0, 2} {
-			if r := addedRatio(ours, theirs); atMost(1).ok(r) {
-				t.Errorf("%v to %v gave %v, which passes", ours, theirs, r)
-			}
-		}
-	}
-}
-
 // TestConfine: a program runs on the processors that it was given, and the box's is not the peers' where there are two.
 func TestConfine(t *testing.T) {
 	on, err := apart()

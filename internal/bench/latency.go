@@ -5,7 +5,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"math"
 )
 
 // latency is what a box adds to the time of a full handshake, alone and beside others, where it has a processor of its own, as on
@@ -46,7 +45,7 @@ func (b *bench) latencies(what string, half float64) error {
 			us := func(s float64) string { return fmt.Sprintf("%.0f µs", s*1e6) }
 			b.add(line{
 				fmt.Sprintf("%s, %s, %s", what, load.name, q.name), us(ours),
-				"HAProxy TCP", us(theirs), addedRatio(ours, theirs), atMost(1),
+				"HAProxy TCP", us(theirs), ratio(ours, theirs), atMost(1),
 				fmt.Sprintf("without a box %s, medians of %d rounds of some %d samples, %.0f a second", us(median(direct)), len(direct), len(samples[0][0]), load.rate),
 			})
 		}
@@ -61,14 +60,6 @@ func added(samples [][]float64, direct []float64, q float64) float64 {
 		more[round] = quantile(s, q) - direct[round]
 	}
 	return median(more)
-}
-
-// addedRatio is of what two boxes add. One that adds less than noise adds nothing, but it is compared with something.
-func addedRatio(ours, theirs float64) float64 {
-	if theirs <= 0 {
-		return math.NaN()
-	}
-	return max(ours, 0) / theirs
 }
 
 // halfLoad is half the full handshakes a second that sightglass can take with the processors shared.

@@ -100,17 +100,17 @@ type group struct {
 }
 
 var groups = []group{
-	{"bulk", (*bench).bulkGCM, false},
-	{"cbc", (*bench).bulkCBC, false},
-	{"plain", (*bench).bulkPlain, false},
-	{"rsa", (*bench).handshakeCost, false},
-	{"resumed", (*bench).resumedRate, false},
-	{"latency", (*bench).latency, true},
-	{"shared", (*bench).latencyShared, false},
-	{"memory", (*bench).memory, false},
-	{"decrypt", (*bench).decrypt, false},
-	{"growth", (*bench).growth, false},
-	{"sniff", (*bench).sniff, false},
+	{name: "bulk", measure: (*bench).bulkGCM},
+	{name: "cbc", measure: (*bench).bulkCBC},
+	{name: "plain", measure: (*bench).bulkPlain},
+	{name: "rsa", measure: (*bench).handshakeCost},
+	{name: "resumed", measure: (*bench).resumedRate},
+	{name: "latency", measure: (*bench).latency, apart: true},
+	{name: "shared", measure: (*bench).latencyShared},
+	{name: "memory", measure: (*bench).memory},
+	{name: "decrypt", measure: (*bench).decrypt},
+	{name: "growth", measure: (*bench).growth},
+	{name: "sniff", measure: (*bench).sniff},
 }
 
 func (b *bench) run(only, markdown string) error {
