@@ -65,7 +65,6 @@ func (b *bench) handshakeCost() error {
 	}
 	op := median(own)
 	ms := func(s float64) string { return fmt.Sprintf(perHandshake, s*1e3) }
-	b.fullRate = r[0].rate
 	b.add(line{"full handshakes: processor time each", ms(r[0].cpu), "crypto/rsa, one RSA-2048 private operation", ms(op), ratio(r[0].cpu, op), atMost(1.2), ""})
 	b.add(line{"full handshakes a second", fmt.Sprintf(perSecond, r[0].rate), "HAProxy, re-encrypting", fmt.Sprintf(perSecond, r[1].rate), ratio(r[0].rate, r[1].rate), atLeast(1.5), ""})
 	b.add(line{"full handshakes: processor time each", ms(r[0].cpu), "HAProxy, re-encrypting", ms(r[1].cpu), ratio(r[0].cpu, r[1].cpu), forInformation, ""})

@@ -5,25 +5,26 @@ package main
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // latency is what a box adds to the time of a full handshake, alone and beside others, where it has a processor of its own, as on
-// a machine of its own. Half load is half the full handshakes a second that sightglass can take there, the same for every box.
-func (b *bench) latency() error {
-	j := job{Workers: shakeWorkers, Seconds: size(b, shakeSeconds, 0.5)}
-	r, err := b.interleaved(b.shakeRounds(), []*box{sightglassBox}, func(x *box) (figures, error) { return b.shakeOnce(x, j) })
-	if err != nil {
-		return err
-	}
-	return b.latencies("added to a full handshake", r[0].rate/2)
-}
+// a machine of its own.
+func (b *bench) latency() error { return b.latencies("added to a full handshake") }
 
 // latencyShared is the same where the peers want the box's processors, too: what it does for itself makes them wait, there.
 func (b *bench) latencyShared() error {
-	return b.latencies("added to a full handshake, processors shared", b.halfLoad())
+	return b.latencies("added to a full handshake, processors shared")
 }
 
-func (b *bench) latencies(what string, half float64) error {
+func (b *bench) latencies(what string) error {
+	half, err := b.halfLoad()
+	if err != nil {
+		return err
+	}
+	if err := b.rest(); err != nil {
+		return err
+	}
 	boxes := []*box{directBox, haproxyBox, sightglassBox}
 	for _, load := range []struct {
 		name string
@@ -62,12 +63,27 @@ func added(samples [][]float64, direct []float64, q float64) float64 {
 	return median(more)
 }
 
-// halfLoad is half the full handshakes a second that sightglass can take with the processors shared.
-func (b *bench) halfLoad() float64 {
-	if b.fullRate == 0 {
-		return 300
+// halfLoad returns half the full handshakes a second that sightglass can take, for every box.
+func (b *bench) halfLoad() (float64, error) {
+	j := job{Workers: shakeWorkers, Seconds: size(b, shakeSeconds, 0.5)}
+	r, err := b.interleaved(b.shakeRounds(), []*box{sightglassBox}, func(x *box) (figures, error) { return b.shakeOnce(x, j) })
+	if err != nil {
+		return 0, err
 	}
-	return b.fullRate / 2
+	return r[0].rate / 2, nil
+}
+
+// restFor is how long nothing is done before latencies are taken. The host of a virtual machine that was busy takes its processors
+// away for a while, more often and for longer, and then a quantile tells of the host.
+const restFor = 3 * time.Minute
+
+func (b *bench) rest() error {
+	select {
+	case <-time.After(size(b, restFor, 0)):
+		return nil
+	case <-b.ctx.Done():
+		return b.ctx.Err()
+	}
 }
 
 // Of the samples that are taken one after the other each is followed by a pause, of samplePace in the mean, and takes a millisecond

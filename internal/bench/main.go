@@ -85,8 +85,7 @@ type bench struct {
 	profiled   int
 	lines      []line
 	machine    []string
-	flows      int     // how many a box can hold
-	fullRate   float64 // full handshakes a second that sightglass makes, once known
+	flows      int // how many a box can hold
 }
 
 // spareFiles are those of a box that are not its flows'.
@@ -100,13 +99,13 @@ type group struct {
 }
 
 var groups = []group{
+	{name: "latency", measure: (*bench).latency, apart: true},
+	{name: "shared", measure: (*bench).latencyShared},
 	{name: "bulk", measure: (*bench).bulkGCM},
 	{name: "cbc", measure: (*bench).bulkCBC},
 	{name: "plain", measure: (*bench).bulkPlain},
 	{name: "rsa", measure: (*bench).handshakeCost},
 	{name: "resumed", measure: (*bench).resumedRate},
-	{name: "latency", measure: (*bench).latency, apart: true},
-	{name: "shared", measure: (*bench).latencyShared},
 	{name: "memory", measure: (*bench).memory},
 	{name: "decrypt", measure: (*bench).decrypt},
 	{name: "growth", measure: (*bench).growth},
