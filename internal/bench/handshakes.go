@@ -44,6 +44,11 @@ const shakeSeconds = 3.0
 // shakeRounds is how often.
 func (b *bench) shakeRounds() int { return 2*b.runs - 1 }
 
+// shakes is as many full handshakes as go.
+func (b *bench) shakes() job {
+	return job{Workers: shakeWorkers, Seconds: size(b, shakeSeconds, 0.5)}
+}
+
 const (
 	shakeWorkers = 32
 	perHandshake = "%.3f ms"
@@ -52,7 +57,7 @@ const (
 
 // handshakeCost is of full handshakes: what each takes, and how many there can be.
 func (b *bench) handshakeCost() error {
-	j := job{Workers: shakeWorkers, Seconds: size(b, shakeSeconds, 0.5)}
+	j := b.shakes()
 	var own []float64
 	r, err := b.interleaved(b.shakeRounds(), []*box{sightglassBox, terminateBox, haproxyBox, nginxSeals}, func(x *box) (figures, error) {
 		if x == sightglassBox {
@@ -107,7 +112,8 @@ func privateOperation(span time.Duration) float64 {
 // resumedRate is of handshakes that the private key has no part in, against connections that are only
 // forwarded: the same ones.
 func (b *bench) resumedRate() error {
-	j := job{Workers: shakeWorkers, Seconds: size(b, shakeSeconds, 0.5), Resume: true}
+	j := b.shakes()
+	j.Resume = true
 	r, err := b.interleaved(b.shakeRounds(), []*box{sightglassBox, haproxyBox, nginxBox}, func(x *box) (figures, error) { return b.shakeOnce(x, j) })
 	if err != nil {
 		return err

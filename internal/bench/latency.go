@@ -65,8 +65,7 @@ func added(samples [][]float64, direct []float64, q float64) float64 {
 
 // halfLoad returns half the full handshakes a second that sightglass can take, for every box.
 func (b *bench) halfLoad() (float64, error) {
-	j := job{Workers: shakeWorkers, Seconds: size(b, shakeSeconds, 0.5)}
-	r, err := b.interleaved(b.shakeRounds(), []*box{sightglassBox}, func(x *box) (figures, error) { return b.shakeOnce(x, j) })
+	r, err := b.interleaved(b.shakeRounds(), []*box{sightglassBox}, func(x *box) (figures, error) { return b.shakeOnce(x, b.shakes()) })
 	if err != nil {
 		return 0, err
 	}
