@@ -78,6 +78,24 @@ func TestRatio(t *testing.T) {
 	}
 }
 
+// TestRatioAdded: a box that adds less than can be told adds no more than one that adds something. Where that is drowned, too,
+// nothing is told.
+func TestRatioAdded(t *testing.T) {
+	for _, tt := range []struct {
+		ours, theirs float64
+		ratio        float64
+		passes       bool
+	}{
+		{1, 2, 0.5, true}, {2, 1, 2, false}, {-1, 2, 0, true}, {0, 2, 0, true},
+		{1, 0, math.NaN(), false}, {1, -2, math.NaN(), false}, {-3, -2, math.NaN(), false},
+	} {
+		got := ratioAdded(tt.ours, tt.theirs)
+		if got != tt.ratio && !(math.IsNaN(got) && math.IsNaN(tt.ratio)) || atMost(1).ok(got) != tt.passes {
+			t.Errorf("%v to %v: %v, want %v; passes: %v", tt.ours, tt.theirs, got, tt.ratio, tt.passes)
+		}
+	}
+}
+
 // TestReport: a miss fails the run, and only a run that judges.
 func TestReport(t *testing.T) {
 	missed := []line{{measured: "x", ratio: 2, target: atMost(1)}}
@@ -366,7 +384,7 @@ func TestConfine(t *testing.T) {
 func TestAdded(t *testing.T) {
 	direct := []float64{1, 1, 100}
 	samples := [][]float64{{2, 2, 2}, {3, 3, 3}, {150, 150, 150}}
-	if got := added(samples, direct, 0.5); got != 2 {
+	if got := median(added(samples, direct, 0.5)); got != 2 {
 		t.Errorf("added %v, want 2", got)
 	}
 }

@@ -42,25 +42,46 @@ func (b *bench) latencies(what string) error {
 			for round, s := range samples[0] {
 				direct[round] = quantile(s, q.at)
 			}
-			theirs, ours := added(samples[1], direct, q.at), added(samples[2], direct, q.at)
+			more := [2][]float64{added(samples[1], direct, q.at), added(samples[2], direct, q.at)}
+			theirs, ours := median(more[0]), median(more[1])
 			us := func(s float64) string { return fmt.Sprintf("%.0f µs", s*1e6) }
 			b.add(line{
 				fmt.Sprintf("%s, %s, %s", what, load.name, q.name), us(ours),
-				"HAProxy TCP", us(theirs), ratio(ours, theirs), atMost(1),
-				fmt.Sprintf("without a box %s, medians of %d rounds of some %d samples, %.0f a second", us(median(direct)), len(direct), len(samples[0][0]), load.rate),
+				"HAProxy TCP", us(theirs), ratioAdded(ours, theirs), atMost(1),
+				fmt.Sprintf("without a box %s, medians of %d rounds of some %d samples, %.0f a second; no more than HAProxy in %d of them",
+					us(median(direct)), len(direct), len(samples[0][0]), load.rate, noMore(more[1], more[0])),
 			})
 		}
 	}
 	return nil
 }
 
-// added returns by how much more a quantile of the samples is than without a box in the same round, the median of all rounds.
-func added(samples [][]float64, direct []float64, q float64) float64 {
+// added returns by how much more a quantile of the samples is than without a box in the same round, by round.
+func added(samples [][]float64, direct []float64, q float64) []float64 {
 	more := make([]float64, len(samples))
 	for round, s := range samples {
 		more[round] = quantile(s, q) - direct[round]
 	}
-	return median(more)
+	return more
+}
+
+// noMore returns in how many rounds ours is no more than theirs.
+func noMore(ours, theirs []float64) (n int) {
+	for round := range ours {
+		if ours[round] <= theirs[round] {
+			n++
+		}
+	}
+	return n
+}
+
+// ratioAdded returns ours to theirs, of what boxes add: less than nothing is nothing, as who adds less than can be told adds no
+// more than who adds something. If that is them it is no number.
+func ratioAdded(ours, theirs float64) float64 {
+	if ours <= 0 && theirs > 0 {
+		return 0
+	}
+	return ratio(ours, theirs)
 }
 
 // halfLoad returns half the full handshakes a second that sightglass can take, for every box.
