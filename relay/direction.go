@@ -23,6 +23,7 @@ type direction struct {
 	pipe    *pipe   // spliced, to be relayed when dst takes it; nil: nothing
 	unseen  uint64  // bytes of a bypassed flow, which the engine was not fed
 	stalled bool    // what it brought filled the engine's backlog
+	last    bool    // no more comes than what was read
 	eof     bool    // src ended
 	through bool    // nothing is to be carried any more
 	lost    error   // dst takes nothing any more
@@ -95,7 +96,11 @@ func (d *direction) read(now time.Time) bool {
 		d.end(now)
 	default:
 		d.class = nextClass(d.class, n)
+		d.last = d.src.last(n, len(buf.b))
 		d.relay(buf, n, now)
+		if d.last && d.lost == nil && !d.flow.closed && d.flow.verdict != session.Refuse {
+			d.end(now)
+		}
 		if time.Since(now) > longTurn {
 			d.class = 0 // a cipher that takes its time: the loop's other flows wait
 		}
@@ -141,7 +146,12 @@ func (d *direction) writeAhead(b []byte, now time.Time) (int, error) {
 	if n == 0 {
 		return 0, nil
 	}
-	return d.dst.write(b[:n])
+	return d.dst.write(b[:n], n == len(b) && d.endFollows())
+}
+
+// endFollows reports whether the end of the stream is next, once all is written that is to be relayed.
+func (d *direction) endFollows() bool {
+	return d.last && len(d.held) == 0 && d.flow.verdict != session.Refuse
 }
 
 // hold keeps back what the engine holds of the bytes read so far and returns what goes on: a slice of
@@ -207,7 +217,7 @@ func (d *direction) flushSome() error {
 			return err
 		}
 	}
-	n, err := d.dst.write(d.out)
+	n, err := d.dst.write(d.out, d.endFollows())
 	d.out = d.out[n:]
 	return err
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sightglass/sightglass/relay/sock"
 	"github.com/sightglass/sightglass/session"
+	"golang.org/x/sys/unix"
 )
 
 // TestServerSpeaksFirst: where the client says nothing, the server sees the connection after a moment all the same; where it does,
@@ -55,11 +56,93 @@ func TestServerSpeaksFirst(t *testing.T) {
 	}
 
 	speaks := connected()
-	if _, err := speaks.legs[server].write([]byte("hello")); err != nil {
+	if _, err := speaks.legs[server].write([]byte("hello"), false); err != nil {
 		t.Fatal(err)
 	}
 	speaks.setTimer(time.Now())
 	if !speaks.showBy.IsZero() || !speaks.at.After(speaks.start.Add(showAfter*2)) {
 		t.Errorf("the next tick is at %v though the client spoke", speaks.at)
 	}
+}
+
+// TestEndGoesAlong: the last that a peer sent and its end are one packet, and no read is made for the end.
+func TestEndGoesAlong(t *testing.T) {
+	cfg := Config{NewEngine: func(f session.Flow) Engine { return &fake{flow: f, ended: make(chan struct{}), ahead: all} }}
+	if err := cfg.setDefaults(); err != nil {
+		t.Fatal(err)
+	}
+	for name, verdict := range map[string]session.Verdict{"read": session.Relay, "not read": session.Bypass} {
+		t.Run(name, func(t *testing.T) {
+			l := newLoops(t, 1, cfg)[0]
+			near, peer := tcpPair(t)
+			upstream, s := tcpPair(t)
+			f := newFlow(l, near, connection{start: time.Now()})
+			f.engine = guard{engine: &fake{ended: make(chan struct{}), ahead: all, verdict: verdict}, panicked: f.panicked}
+			f.verdict = verdict
+			f.legs[server] = leg{flow: f, side: server, fd: upstream, writable: true}
+			t.Cleanup(f.legs[client].close)
+			t.Cleanup(f.legs[server].close)
+
+			before := segments(t, s)
+			send(t, peer, "the last")
+			if err := peer.CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, near, unix.POLLRDHUP)
+			f.legs[client].happened(unix.EPOLLIN | unix.EPOLLRDHUP)
+			if f.run(); !f.dirs[client].through {
+				t.Error("the end was not passed on at once")
+			}
+			expect(t, s, "the last")
+			expectEOF(t, s)
+			if got := segments(t, s) - before; got != 1 {
+				t.Errorf("the server had %d segments, want 1", got)
+			}
+		})
+	}
+}
+
+// tcpPair returns the two ends of a connection, one of them as a loop has it.
+func tcpPair(t *testing.T) (fd int, peer *net.TCPConn) {
+	t.Helper()
+	ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	if fd, err = sock.Connect(netip.AddrPort{}, ln.Addr().(*net.TCPAddr).AddrPort()); err != nil {
+		t.Fatal(err)
+	}
+	if peer, err = ln.AcceptTCP(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = peer.Close() })
+	waitFor(t, fd, unix.POLLOUT)
+	return fd, peer
+}
+
+// waitFor waits for something to happen to a socket.
+func waitFor(t *testing.T, fd int, event int16) {
+	t.Helper()
+	const bound = 10_000 // milliseconds
+	n, err := retry(func() (int, error) { return unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: event}}, bound) })
+	if n != 1 || err != nil {
+		t.Fatalf("poll: %d, %v", n, err)
+	}
+}
+
+// segments returns how many a connection has received (TCP_INFO, tcp(7)).
+func segments(t *testing.T, c *net.TCPConn) (n uint32) {
+	t.Helper()
+	err := control(c, func(fd int) error {
+		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err == nil {
+			n = info.Segs_in
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

@@ -20,6 +20,7 @@ type leg struct {
 	readable bool  // until a read shows that it is not
 	writable bool  // until a write shows that it is not
 	ended    bool  // a read that does not fill its buffer does not say that there is no more
+	fin      bool  // the peer has sent its last byte, and nothing went wrong
 	wrote    bool  // the peer was sent something
 	urgent   bool  // the peer marked a byte as urgent: a read stops there, and a splice for ever
 }
@@ -34,6 +35,12 @@ func (g *leg) happened(events uint32) {
 	}
 	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR|unix.EPOLLPRI) != 0 {
 		g.ended = true
+	}
+	if events&unix.EPOLLRDHUP != 0 {
+		g.fin = true
+	}
+	if events&unix.EPOLLERR != 0 {
+		g.fin = false // a read tells what it was
 	}
 	if events&unix.EPOLLPRI != 0 {
 		g.urgent = true
@@ -71,10 +78,14 @@ func (g *leg) read(b []byte) (n int, again bool, err error) {
 	return n, true, nil
 }
 
-// write writes what the socket takes.
-func (g *leg) write(b []byte) (n int, err error) {
+// last reports whether a read that gave n bytes of so many gave the last that the peer sent: what does not fill the buffer is all
+// there is, and nothing comes after a FIN.
+func (g *leg) last(n, size int) bool { return g.fin && n < size && !g.urgent }
+
+// write writes what the socket takes. If the end of the stream follows at once, both go out in one packet.
+func (g *leg) write(b []byte, end bool) (n int, err error) {
 	for n < len(b) {
-		m, err := sock.Send(g.fd, b[n:])
+		m, err := sock.Send(g.fd, b[n:], end)
 		if err == unix.EAGAIN {
 			g.writable = false
 			return n, nil

@@ -44,9 +44,14 @@ func Receive(fd int, b []byte) (int, error) {
 	return call(unix.SYS_RECVFROM, fd, unsafe.Pointer(unsafe.SliceData(b)), len(b), 0)
 }
 
-// Send is send(2): Write for sockets, without a signal where the peer takes nothing any more.
-func Send(fd int, b []byte) (int, error) {
-	return call(unix.SYS_SENDTO, fd, unsafe.Pointer(unsafe.SliceData(b)), len(b), unix.MSG_NOSIGNAL)
+// Send is send(2): Write for sockets, without a signal where the peer takes nothing any more. If there is more to come at once, or
+// the end, what fills no packet waits for that.
+func Send(fd int, b []byte, more bool) (int, error) {
+	flags := uintptr(unix.MSG_NOSIGNAL)
+	if more {
+		flags |= unix.MSG_MORE
+	}
+	return call(unix.SYS_SENDTO, fd, unsafe.Pointer(unsafe.SliceData(b)), len(b), flags)
 }
 
 // Shut is shutdown(2) of what is sent.

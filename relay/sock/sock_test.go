@@ -142,7 +142,7 @@ func onListener(t *testing.T, ln net.Listener, do func(fd int)) {
 // 0.2 s have passed.
 func TestQuiet(t *testing.T) {
 	for name, show := range map[string]func(fd int) error{
-		"bytes":       func(fd int) error { _, err := Send(fd, []byte("first")); return err },
+		"bytes":       func(fd int) error { _, err := Send(fd, []byte("first"), false); return err },
 		"acknowledge": Acknowledge,
 		"end":         Shut,
 	} {
