@@ -301,9 +301,10 @@ func (f *flow) resume() {
 }
 
 // A loop in the middle of other handshakes connects without a word to the server. The client speaks right after, on the same
-// network, and the server is woken once and not twice, which costs a busy machine less. For a client that says nothing within
-// showAfter the server may be what speaks first. Where nothing else goes on, to be woken twice is faster.
-const showAfter = time.Millisecond
+// network, and the server is woken once and not twice, which costs a busy machine less: the busier it is, the later the client
+// has its turn. For a client that says nothing within showAfter the server may be what speaks first. Where nothing else goes on, to
+// be woken twice is faster.
+const showAfter = 5 * time.Millisecond
 
 var quiet = []sock.Option{sock.Quiet}
 
