@@ -316,6 +316,14 @@ func (f *flow) show() {
 	}
 }
 
+// spoke follows the first bytes on a leg. From then on what the server sends is acknowledged at once, as on any connection that is
+// new: one that sends its flight in pieces may wait for that before the next (RFC 896), and would for 40 ms.
+func (f *flow) spoke(g *leg) {
+	if g.side == handshake.Server && f.quiet {
+		_ = sock.Acknowledge(g.fd) // a leg that fails says so itself
+	}
+}
+
 // probeAfter is how old a flow is when it begins to ask the kernel whether its server has vanished.
 const probeAfter = time.Minute
 

@@ -59,6 +59,9 @@ func TestServerSpeaksFirst(t *testing.T) {
 	if _, err := speaks.legs[server].write([]byte("hello"), false); err != nil {
 		t.Fatal(err)
 	}
+	if n, err := unix.GetsockoptInt(speaks.legs[server].fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK); err != nil || n != 1 {
+		t.Errorf("what the server sends is acknowledged late: %d, %v", n, err)
+	}
 	speaks.setTimer(time.Now())
 	if !speaks.showBy.IsZero() || !speaks.at.After(speaks.start.Add(showAfter*2)) {
 		t.Errorf("the next tick is at %v though the client spoke", speaks.at)

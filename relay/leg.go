@@ -93,7 +93,10 @@ func (g *leg) write(b []byte, end bool) (n int, err error) {
 		if err != nil {
 			return n, g.opError("write", os.NewSyscallError("send", err))
 		}
-		g.wrote = true
+		if !g.wrote {
+			g.wrote = true
+			g.flow.spoke(g)
+		}
 		n += m
 	}
 	return n, nil

@@ -26,6 +26,7 @@ var common = []Option{
 
 // Quiet has a socket connect without a word to the server: it sees the connection with the first bytes, which the
 // acknowledgement of its SYN goes with, or by Acknowledge, or after 0.2 s (tcp(7), and tcp_rcv_synsent_state_process of the kernel).
+// What the server sends after these is acknowledged late, up to Acknowledge.
 var Quiet = Option{unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0}
 
 // probing finds out a peer that has vanished.
@@ -97,7 +98,7 @@ func connect(local, remote netip.AddrPort, options []Option) (fd int, err error)
 	return fd, nil
 }
 
-// Acknowledge has the server see a connection that was made Quiet.
+// Acknowledge has the server see a connection that was made Quiet, and what it sends acknowledged at once.
 func Acknowledge(fd int) error {
 	return Option{unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1}.Set(fd)
 }
