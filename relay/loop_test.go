@@ -82,9 +82,7 @@ func knock(t *testing.T, l *loop) (events []unix.EpollEvent) {
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	for fd := range l.listeners {
-		if n, err := unix.Poll([]unix.PollFd{{Fd: fd, Events: unix.POLLIN}}, 10_000); n != 1 {
-			t.Fatal(n, err)
-		}
+		waitFor(t, int(fd), unix.POLLIN)
 		events = append(events, unix.EpollEvent{Events: unix.EPOLLIN, Fd: fd})
 	}
 	return events
