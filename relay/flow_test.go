@@ -74,25 +74,28 @@ func TestEndGoesAlong(t *testing.T) {
 	if err := cfg.setDefaults(); err != nil {
 		t.Fatal(err)
 	}
+	// sends has the client send its last, and returns the flow, the loop of which was told, and the server's end.
+	sends := func(t *testing.T, verdict session.Verdict) (*flow, *net.TCPConn) {
+		near, peer := tcpPair(t)
+		upstream, s := tcpPair(t)
+		f := newFlow(newLoops(t, 1, cfg)[0], near, connection{start: time.Now()})
+		f.engine = guard{engine: &fake{ended: make(chan struct{}), ahead: all, verdict: verdict}, panicked: f.panicked}
+		f.verdict = verdict
+		f.legs[server] = leg{flow: f, side: server, fd: upstream, writable: true}
+		t.Cleanup(f.legs[client].close)
+		t.Cleanup(f.legs[server].close)
+		send(t, peer, "the last")
+		if err := peer.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, near, unix.POLLRDHUP)
+		f.legs[client].happened(unix.EPOLLIN | unix.EPOLLRDHUP)
+		return f, s
+	}
 	for name, verdict := range map[string]session.Verdict{"read": session.Relay, "not read": session.Bypass} {
 		t.Run(name, func(t *testing.T) {
-			l := newLoops(t, 1, cfg)[0]
-			near, peer := tcpPair(t)
-			upstream, s := tcpPair(t)
-			f := newFlow(l, near, connection{start: time.Now()})
-			f.engine = guard{engine: &fake{ended: make(chan struct{}), ahead: all, verdict: verdict}, panicked: f.panicked}
-			f.verdict = verdict
-			f.legs[server] = leg{flow: f, side: server, fd: upstream, writable: true}
-			t.Cleanup(f.legs[client].close)
-			t.Cleanup(f.legs[server].close)
-
+			f, s := sends(t, verdict)
 			before := segments(t, s)
-			send(t, peer, "the last")
-			if err := peer.CloseWrite(); err != nil {
-				t.Fatal(err)
-			}
-			waitFor(t, near, unix.POLLRDHUP)
-			f.legs[client].happened(unix.EPOLLIN | unix.EPOLLRDHUP)
 			if f.run(); !f.dirs[client].through {
 				t.Error("the end was not passed on at once")
 			}
@@ -101,6 +104,15 @@ func TestEndGoesAlong(t *testing.T) {
 			if got := segments(t, s) - before; got != 1 {
 				t.Errorf("the server had %d segments, want 1", got)
 			}
+		})
+		t.Run(name+", then a reset", func(t *testing.T) {
+			f, s := sends(t, verdict)
+			f.dirs[server].lost = unix.EPIPE // the client has closed its socket, and takes nothing any more
+			if f.run(); !f.closed {
+				t.Error("the flow goes on")
+			}
+			expect(t, s, "the last")
+			expectReset(t, s)
 		})
 	}
 }

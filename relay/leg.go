@@ -22,6 +22,7 @@ type leg struct {
 	ended    bool  // a read that does not fill its buffer does not say that there is no more
 	fin      bool  // the peer has sent its last byte, and nothing went wrong
 	wrote    bool  // the peer was sent something
+	waits    bool  // and some of it may wait for the end to go along
 	urgent   bool  // the peer marked a byte as urgent: a read stops there, and a splice for ever
 }
 
@@ -36,12 +37,7 @@ func (g *leg) happened(events uint32) {
 	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR|unix.EPOLLPRI) != 0 {
 		g.ended = true
 	}
-	if events&unix.EPOLLRDHUP != 0 {
-		g.fin = true
-	}
-	if events&unix.EPOLLERR != 0 {
-		g.fin = false // a read tells what it was
-	}
+	g.fin = (g.fin || events&unix.EPOLLRDHUP != 0) && events&unix.EPOLLERR == 0
 	if events&unix.EPOLLPRI != 0 {
 		g.urgent = true
 	}
@@ -84,6 +80,7 @@ func (g *leg) last(n, size int) bool { return g.fin && n < size && !g.urgent }
 
 // write writes what the socket takes. If the end of the stream follows at once, both go out in one packet.
 func (g *leg) write(b []byte, end bool) (n int, err error) {
+	g.waits = end
 	for n < len(b) {
 		m, err := sock.Send(g.fd, b[n:], end)
 		if err == unix.EAGAIN {
@@ -113,8 +110,13 @@ func (g *leg) shut() error {
 // close closes the socket, which leaves the loop's epoll with that.
 func (g *leg) close() { g.let(sock.Close) }
 
-// reset closes the socket so that the peer gets a RST.
-func (g *leg) reset() { g.let(reset) }
+// reset closes the socket so that the peer gets a RST, after all that was written if there is nothing in the way.
+func (g *leg) reset() {
+	if g.waits && g.fd >= 0 {
+		_ = sock.Push(g.fd)
+	}
+	g.let(reset)
+}
 
 func (g *leg) let(closing func(fd int)) {
 	if g.fd >= 0 {

@@ -18,9 +18,12 @@ import (
 // An Option is a socket option with an integer value.
 type Option struct{ Level, Name, Value int }
 
-// common are options that every leg has: data goes out at once.
+// noDelay has data go out at once.
+var noDelay = Option{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1}
+
+// common are options that every leg has.
 var common = []Option{
-	{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+	noDelay,
 	{unix.SOL_SOCKET, unix.SO_OOBINLINE, 1}, // an urgent byte is one like the others (RFC 6093, Section 4)
 }
 
@@ -102,6 +105,9 @@ func connect(local, remote netip.AddrPort, options []Option) (fd int, err error)
 func Acknowledge(fd int) error {
 	return Option{unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1}.Set(fd)
 }
+
+// Push sends what waits for more (tcp(7): to set the option flushes what is pending).
+func Push(fd int) error { return noDelay.Set(fd) }
 
 // KeepAlive has a connection find out that its peer has vanished. Connect does not: for most connections, which
 // are short, three system calls are more than that is worth.
