@@ -57,7 +57,10 @@ func (b *bench) interleaved(rounds int, boxes []*box, run func(*box) (figures, e
 }
 
 // spent is processor time, of the box and of both peers.
-type spent struct{ box, peers time.Duration }
+type spent struct {
+	box, peers time.Duration
+	late       time.Duration // until the box had done what was left when its peers had
+}
 
 // per divides by how much was done.
 func (s spent) per(units float64) figures {
@@ -87,27 +90,29 @@ func (b *bench) loaded(x *box, j job) (*answer, spent, error) {
 	defer c.stop()
 	var before, after spent
 	a, err := b.lab.ask(b.ctx, j, func() (err error) {
-		before, err = b.spent(c)
+		before, _, err = b.spent(c)
 		return err
 	})
+	done := time.Now()
+	var still time.Time
 	if err == nil {
-		after, err = b.spent(c)
+		after, still, err = b.spent(c)
 	}
 	if err == nil && c != nil {
 		err = c.alive()
 	}
-	return a, spent{after.box - before.box, after.peers - before.peers}, err
+	return a, spent{after.box - before.box, after.peers - before.peers, max(still.Sub(done), 0)}, err
 }
 
-// spent returns what the box, if there is one, and the peers have taken so far.
-func (b *bench) spent(c *child) (s spent, err error) {
+// spent returns what the box, if there is one, and the peers have taken so far, and since when the box takes no more.
+func (b *bench) spent(c *child) (s spent, still time.Time, err error) {
 	if c != nil {
-		if s.box, err = c.settled(); err != nil {
-			return s, err
+		if s.box, still, err = c.settled(); err != nil {
+			return s, still, err
 		}
 	}
 	s.peers, err = b.lab.peersCPU()
-	return s, err
+	return s, still, err
 }
 
 // bulkOnce sends in bulk through a box, and checks what came out of it.

@@ -159,18 +159,21 @@ func (c *child) cpu() (total time.Duration, err error) {
 	return total, nil
 }
 
-// settled returns cpu when the process has stopped taking any: what it does behind its peers' backs counts.
-func (c *child) settled() (time.Duration, error) {
-	last, err := c.cpu()
-	for range 100 {
-		time.Sleep(20 * time.Millisecond)
+// settled returns cpu when the process has stopped taking any, and since when it has: what it does behind its peers' backs counts.
+func (c *child) settled() (total time.Duration, since time.Time, err error) {
+	total, err = c.cpu()
+	since = time.Now()
+	for look, still := 0, 0; err == nil && look < 400 && still < 4; look++ {
+		time.Sleep(5 * time.Millisecond)
 		now, err := c.cpu()
-		if err != nil || now-last < 200*time.Microsecond {
-			return now, err
+		if err != nil {
+			return now, since, err
 		}
-		last = now
+		if still++; now-total >= 200*time.Microsecond {
+			total, since, still = now, time.Now(), 0
+		}
 	}
-	return last, err
+	return total, since, err
 }
 
 // resident returns how much memory the process holds, in bytes.

@@ -30,7 +30,7 @@ func (b *bench) latencies(what string) error {
 		name string
 		rate float64
 	}{{"idle", 0}, {"at half load", half}} {
-		samples, err := b.latencySamples(boxes, load.rate)
+		samples, late, err := b.latencySamples(boxes, load.rate)
 		if err != nil {
 			return err
 		}
@@ -48,8 +48,8 @@ func (b *bench) latencies(what string) error {
 			b.add(line{
 				fmt.Sprintf("%s, %s, %s", what, load.name, q.name), us(ours),
 				"HAProxy TCP", us(theirs), ratioAdded(ours, theirs), atMost(1),
-				fmt.Sprintf("without a box %s, medians of %d rounds of some %d samples, %.0f a second; no more than HAProxy in %d of them",
-					us(median(direct)), len(direct), len(samples[0][0]), load.rate, noMore(more[1], more[0])),
+				fmt.Sprintf("without a box %s, medians of %d rounds of some %d samples, %.0f a second; no more than HAProxy in %d of them; all was read %.0f ms after a round",
+					us(median(direct)), len(direct), len(samples[0][0]), load.rate, noMore(more[1], more[0]), median(late)*1e3),
 			})
 		}
 	}
@@ -119,27 +119,28 @@ const samplesARound = 400
 func (b *bench) latencyRounds() int { return 4*b.runs - 3 }
 
 // latencySamples takes samples of each box in short rounds, in turn: by box, and then by round. The rate is of all handshakes:
-// each is a sample.
-func (b *bench) latencySamples(boxes []*box, rate float64) ([][][]float64, error) {
-	samples := make([][][]float64, len(boxes))
+// each is a sample. By round it returns, too, how long after its end the box that reads had read it.
+func (b *bench) latencySamples(boxes []*box, rate float64) (samples [][][]float64, late []float64, err error) {
+	samples = make([][][]float64, len(boxes))
 	for round := range b.latencyRounds() {
 		for i, x := range inTurn(round, boxes) {
 			j := job{
 				Kind: "latency", Suite: suiteGCM, Targets: []string{b.lab.address(x.way, portTLS)},
 				Count: size(b, samplesARound, 20), Pace: samplePace, Rate: max(rate-samplesASecond, 0), Seed: uint64(round), Workers: shakeWorkers,
 			}
-			a, _, err := b.loaded(x, j)
+			a, took, err := b.loaded(x, j)
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", x.name, err)
+				return nil, nil, fmt.Errorf("%s: %w", x.name, err)
 			}
 			if x.reads {
 				digests, err := b.lab.digests()
 				if err = errors.Join(err, allRead(digests, a.Count)); err != nil {
-					return nil, err
+					return nil, nil, err
 				}
+				late = append(late, took.late.Seconds())
 			}
 			samples[i] = append(samples[i], a.Samples)
 		}
 	}
-	return samples, nil
+	return samples, late, nil
 }
