@@ -16,13 +16,14 @@ import (
 // safe for concurrent use.
 type Idle struct {
 	// For who only looks, in nanoseconds since epoch; zero: nothing waits.
-	waiting atomic.Int32 // len(jobs)
+	waiting atomic.Int32 // how many jobs there are
 	oldest  atomic.Int64 // when the first of them came
 	hasty   atomic.Bool  // that was hastened
 	due     atomic.Int64 // when it may be taken; never: when an operation that is at hand is done
 
-	mu   sync.Mutex
-	jobs []idleJob // those hastened first, and of either the oldest; each pool bounds its own
+	mu    sync.Mutex
+	jobs  []idleJob // from taken on those hastened first, and of either the oldest; each pool bounds its own
+	taken int       // of jobs, and cleared
 }
 
 type idleJob struct {
@@ -44,17 +45,17 @@ func sinceEpoch(t time.Time) int64 { return int64(t.Sub(epoch)) }
 const gatherIdle = 20 * time.Millisecond
 
 // So long an operation may wait for moments to spare, and so many requests. Meanwhile no more is lost than that their flows are read
-// late: where all want the processors at once for some tens of milliseconds, the private key is what can wait.
+// late: where all want the processors at once, or these do less for a while, the private key is what can wait.
 const (
-	overdueAfter = 150 * time.Millisecond
-	piledUpAt    = 384
+	overdueAfter = time.Second
+	piledUpAt    = 3000
 )
 
 // put queues a job of a pool that is not closed.
 func (i *Idle) put(p *Pool, j job) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if int(p.aside.Load()) >= cap(p.queue) {
+	if int(p.aside.Load()) >= p.places {
 		return ErrOverload
 	}
 	i.jobs = append(i.jobs, idleJob{j, p, sinceEpoch(time.Now()), false})
@@ -63,37 +64,42 @@ func (i *Idle) put(p *Pool, j job) error {
 	return nil
 }
 
+// left returns the jobs that nobody took yet, with mu held.
+func (i *Idle) left() []idleJob { return i.jobs[i.taken:] }
+
 // hasten has a job go before those that were not hastened.
 func (i *Idle) hasten(s *Secret) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	at := slices.IndexFunc(i.jobs, func(j idleJob) bool { return j.of == s })
+	jobs := i.left()
+	at := slices.IndexFunc(jobs, func(j idleJob) bool { return j.of == s })
 	if at < 0 {
 		return // it was taken, or never put
 	}
-	j := i.jobs[at]
+	j := jobs[at]
 	j.hastened = true
-	first := slices.IndexFunc(i.jobs, func(j idleJob) bool { return !j.hastened })
-	copy(i.jobs[first+1:], i.jobs[first:at])
-	i.jobs[first] = j
+	first := slices.IndexFunc(jobs, func(j idleJob) bool { return !j.hastened })
+	copy(jobs[first+1:], jobs[first:at])
+	jobs[first] = j
 	i.publish()
 }
 
 // publish tells those who only look what has become of jobs, with mu held.
 func (i *Idle) publish() {
-	i.waiting.Store(int32(len(i.jobs)))
-	if len(i.jobs) == 0 {
+	jobs := i.left()
+	i.waiting.Store(int32(len(jobs)))
+	if len(jobs) == 0 {
 		i.hasty.Store(false)
 		i.oldest.Store(0)
 		i.due.Store(0)
 		return
 	}
-	first := &i.jobs[0]
+	first := &jobs[0]
 	due := first.since
 	switch {
 	case first.pool.atHand >= first.pool.width:
 		due = never
-	case !first.hastened && len(i.jobs) < batchSize:
+	case !first.hastened && len(jobs) < batchSize:
 		due += int64(gatherIdle)
 	}
 	i.hasty.Store(first.hastened)
@@ -113,12 +119,16 @@ func (i *Idle) take(jobs *[maxBatch]job) (p *Pool, n int, due time.Time, hastene
 		return nil, 0, due, false // somebody else was faster
 	}
 	due = epoch.Add(time.Duration(i.due.Load()))
-	p, hastened = i.jobs[0].pool, i.jobs[0].hastened
-	for n < min(len(i.jobs), batchSize) && i.jobs[n].pool == p {
-		jobs[n] = i.jobs[n].job
+	left := i.left()
+	p, hastened = left[0].pool, left[0].hastened
+	for n < min(len(left), batchSize) && left[n].pool == p {
+		jobs[n] = left[n].job
 		n++
 	}
-	i.jobs = slices.Delete(i.jobs, 0, n) // the places behind are cleared, and used again
+	clear(left[:n])
+	if i.taken += n; i.taken >= len(i.jobs)/2 { // to move them each time would cost the more, the more wait
+		i.jobs, i.taken = slices.Delete(i.jobs, 0, i.taken), 0 // the places behind are cleared, and used again
+	}
 	p.aside.Add(-int32(n))
 	p.atHand++
 	i.publish()
@@ -143,14 +153,14 @@ func (i *Idle) drop(p *Pool) {
 	var mine []job
 	i.mu.Lock()
 	var others []idleJob
-	for _, j := range i.jobs {
+	for _, j := range i.left() {
 		if j.pool == p {
 			mine = append(mine, j.job)
 		} else {
 			others = append(others, j)
 		}
 	}
-	i.jobs = others
+	i.jobs, i.taken = others, 0
 	p.aside.Add(-int32(len(mine)))
 	i.publish()
 	i.mu.Unlock()

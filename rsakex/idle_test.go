@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"crypto/rsa"
 	"errors"
+	"math"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"sync"
@@ -170,6 +172,50 @@ func TestIdleQueue(t *testing.T) {
 		take("what is left", one, second.Add(gatherIdle), 10)
 		if len(idle.jobs) != 0 || idle.waiting.Load() != 0 || idle.due.Load() != 0 || idle.oldest.Load() != 0 {
 			t.Error("something waits that nobody put there")
+		}
+	})
+}
+
+// TestIdleOrder: however many wait, those that were hastened are taken first, and each in its order.
+func TestIdleOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		idle, pool := new(Idle), newPool(new(Ring), 10_000)
+		pool.width = math.MaxInt
+		var waiting, hastened, taken, want []int
+		secrets := make([]Secret, 5_000)
+		random := rand.New(rand.NewPCG(1, 2))
+		takeSome := func() {
+			time.Sleep(gatherIdle)
+			var jobs [maxBatch]job
+			_, n, _, _ := idle.take(&jobs)
+			for _, j := range jobs[:n] {
+				j.settle(nil, nil)
+			}
+			all := slices.Concat(hastened, waiting)
+			want = append(want, all[:n]...)
+			h := min(n, len(hastened))
+			hastened, waiting = hastened[h:], waiting[n-h:]
+		}
+		for id := range secrets {
+			if err := idle.put(pool, job{of: &secrets[id], settle: func([]byte, error) { taken = append(taken, id) }}); err != nil {
+				t.Fatal(err)
+			}
+			waiting = append(waiting, id)
+			if random.IntN(20) == 0 {
+				at := random.IntN(len(waiting))
+				idle.hasten(&secrets[waiting[at]])
+				hastened = append(hastened, waiting[at])
+				waiting = slices.Delete(slices.Clone(waiting), at, at+1)
+			}
+			if random.IntN(6) == 0 || len(waiting) > 1000 && random.IntN(3) > 0 {
+				takeSome()
+			}
+		}
+		for len(waiting)+len(hastened) > 0 {
+			takeSome()
+		}
+		if !slices.Equal(taken, want) || len(taken) != len(secrets) {
+			t.Errorf("%d of %d were taken, in another order", len(taken), len(secrets))
 		}
 	})
 }
@@ -350,7 +396,7 @@ func TestInterruptible(t *testing.T) {
 
 // TestIdlePressed: when operations pile up, and when one has waited for long, before it or in the middle.
 func TestIdlePressed(t *testing.T) {
-	withIdle(t, 1, 0, func(t *testing.T, r *idleRig) {
+	withIdle(t, 1, piledUpAt, func(t *testing.T, r *idleRig) {
 		s := r.Stepper()
 		defer s.Close()
 		expect := func(when string, want bool) {

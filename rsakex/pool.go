@@ -22,7 +22,8 @@ type Pool struct {
 	width   int // how many may be at it
 
 	idle   *Idle        // takes what can be interrupted; nil: the workers do
-	aside  atomic.Int32 // how many wait there
+	places int          // how many may wait there
+	aside  atomic.Int32 // how many do
 	atHand int          // operations that are done there; guarded by its mu
 
 	taking sync.Mutex    // held by the goroutine that takes requests from the queue, and waits for more
@@ -53,10 +54,12 @@ type Manners struct {
 	// Idle has the requests done whose operation can be interrupted, and the workers the others: those of crypto/rsa have no
 	// middle. No more operations are done there at once than there are workers, of up to four requests each.
 	Idle *Idle
+	// IdleQueue is how many requests wait there; zero or fewer: as many as for the workers.
+	IdleQueue int
 }
 
 // NewPool starts a pool. Zero or fewer workers means one a processor that Go may use, zero or fewer
-// places in the queue DefaultQueue, which is as many with manners.Idle, too. Close ends it.
+// places in the queue DefaultQueue. Close ends it.
 func NewPool(ring *Ring, workers, queue int, manners Manners) *Pool {
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
@@ -66,6 +69,9 @@ func NewPool(ring *Ring, workers, queue int, manners Manners) *Pool {
 	}
 	p := newPool(ring, queue)
 	p.width, p.idle = workers, manners.Idle
+	if manners.IdleQueue > 0 {
+		p.places = manners.IdleQueue
+	}
 	if p.idle != nil && ring.Interruptible() {
 		return p // nothing is left to workers
 	}
@@ -78,7 +84,7 @@ func NewPool(ring *Ring, workers, queue int, manners Manners) *Pool {
 
 func newPool(ring *Ring, queue int) *Pool {
 	return &Pool{
-		ring: ring, queue: make(chan job, queue),
+		ring: ring, queue: make(chan job, queue), places: queue,
 		timer: time.NewTimer(gatherFor), enough: make(chan struct{}, 1),
 	}
 }
@@ -275,6 +281,11 @@ func (p *Pool) stopGathering() {
 
 // Waiting returns how many requests wait.
 func (p *Pool) Waiting() int { return len(p.queue) + int(p.aside.Load()) }
+
+// Filled returns how much of the queue is taken, or of an Idle's places if that is more: from 0 to 1.
+func (p *Pool) Filled() float64 {
+	return max(float64(len(p.queue))/float64(cap(p.queue)), float64(p.aside.Load())/float64(p.places))
+}
 
 // Close refuses new requests, answers those that wait with ErrClosed, and returns when the last
 // worker has ended; a [Stepper] may have an operation at hand then. It may be called again, and must not be called from a function registered with

@@ -71,6 +71,14 @@ func (gs *generations) waiting() int {
 	return 0
 }
 
+// filled returns how much of the places for such operations is taken.
+func (gs *generations) filled() float64 {
+	if g := gs.current.Load(); g != nil {
+		return g.pool.Filled()
+	}
+	return 0
+}
+
 // counted is a session that keeps its generation in use until its end.
 type counted struct {
 	*session.Session

@@ -50,10 +50,13 @@ func giveWay() (pressed func(bool)) {
 	return pressed
 }
 
-// keyQueue is how many requests of the private key may wait.
+// keyQueue is how many requests of the private key may wait, of keys that only workers can do.
 const keyQueue = 2 * rsakex.DefaultQueue
 
-// maxBehind is how many private operations may wait before new connections have to: clients do not wait for
-// the key, and none of their connections shall be left unread because others came too fast. The rest of the
-// queue is for the handshakes that are on their way.
-const maxBehind = keyQueue / 4
+// idleQueue is how many of those may that are put off for moments to spare: several times what piles up before they are not any more.
+const idleQueue = 16 * rsakex.DefaultQueue
+
+// maxFilled is how much of either may be taken before new connections have to wait: clients do not wait for
+// the key, and none of their connections shall be left unread because others came too fast. The rest is for the
+// handshakes that are on their way.
+const maxFilled = 0.25

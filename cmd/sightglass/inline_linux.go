@@ -105,7 +105,7 @@ func (p *proxy) relayConfig() relay.Config {
 		Connect:          p.way.connect,
 		Upstream:         p.way.upstream,
 		Lookup:           p.way.lookup,
-		Room:             func() bool { return p.generations.waiting() <= maxBehind },
+		Room:             func() bool { return p.generations.filled() <= maxFilled },
 		Interface:        p.way.name,
 		Observer:         &observer{e: p.e},
 		Chore:            func() relay.Chore { return p.idle.Stepper() },
@@ -124,7 +124,7 @@ func (p *proxy) newGeneration() error {
 	if err != nil {
 		return err
 	}
-	pool := rsakex.NewPool(p.engine.ring, p.workers(), keyQueue, rsakex.Manners{Prepare: giveWay, Idle: &p.idle})
+	pool := rsakex.NewPool(p.engine.ring, p.workers(), keyQueue, rsakex.Manners{Prepare: giveWay, Idle: &p.idle, IdleQueue: idleQueue})
 	cfg := p.engine.config(&p.settings, pool, p.live.handler())
 	cfg.Inline, cfg.Policy = true, policy
 	p.generations.replace(cfg, pool)
