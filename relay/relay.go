@@ -58,6 +58,7 @@ const (
 	DefaultMaxFlows         = 1 << 16
 	DefaultMaxHeld          = 1 << 20
 	DefaultMaxDiscard       = 4 << 20
+	DefaultHastenAbove      = 64 << 20
 )
 
 // Config says how to relay. NewEngine must be set; any bound that is zero has its default.
@@ -90,6 +91,8 @@ type Config struct {
 	MaxHeld    int // bytes held of one direction until they are judged
 	MaxBacklog int // bytes queued in the engine above which the flow is not read; 0: the session's default
 	MaxDiscard int // bytes taken from each peer of a refused flow, so that it reads the alert
+	// HastenAbove is how many bytes are queued in all engines when the secrets that they wait for are hastened.
+	HastenAbove int
 
 	// OnPanic says what becomes of a flow whose engine panics again when told to fail; otherwise the
 	// engine's own policy for malformed does. Zero, alert and reset: it is reset.
@@ -155,6 +158,7 @@ func (c *Config) setDefaults() error {
 	}{
 		{&c.MaxFlows, DefaultMaxFlows}, {&c.MaxHeld, DefaultMaxHeld},
 		{&c.MaxBacklog, session.DefaultMaxBacklog}, {&c.MaxDiscard, DefaultMaxDiscard},
+		{&c.HastenAbove, DefaultHastenAbove},
 	} {
 		if *n.value <= 0 {
 			*n.value = n.fallback
@@ -168,6 +172,7 @@ type Server struct {
 	cfg    Config
 	ids    atomic.Uint64
 	active atomic.Int64
+	queued atomic.Int64 // bytes, in engines that wait for a secret
 	loops  []*loop
 	usual  int // nice value, as the program was started
 

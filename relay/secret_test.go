@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -172,6 +173,44 @@ func TestSecretIsHastened(t *testing.T) {
 			_ = s.Close()
 		})
 	}
+}
+
+// TestMuchIsQueued: where much is queued in all engines, the secrets that more comes for are asked for at once.
+func TestMuchIsQueued(t *testing.T) {
+	const page = 4 << 10
+	pool := rsakex.NewPool(new(rsakex.Ring), 1, 0, rsakex.Manners{})
+	defer pool.Close()
+	var resumed atomic.Int32
+	r := newRig(t, Config{HastenAbove: 2 * page, askAfter: time.Hour}, func(e *fake) {
+		e.ahead, e.verdict = all, session.Relay
+		e.onFeed = func(e *fake, _ handshake.Side, b []byte) {
+			if e.secret == nil {
+				e.secret = pool.MasterSecret(rsakex.Request{}) // fails as soon as it is asked for
+			}
+			e.backlog += len(b)
+		}
+		e.onResume = func() { resumed.Add(1) }
+	})
+	one, _ := r.pair()
+	other, _ := r.pair()
+	for _, step := range []struct {
+		conn   net.Conn
+		bytes  int
+		resume int32
+		left   int64
+	}{
+		{one, 2 * page, 0, 2 * page},
+		{other, page - 1, 0, 2 * page}, // less than is counted
+		{other, 1, 1, 2 * page},
+		{one, page, 2, 0},
+	} {
+		send(t, step.conn, strings.Repeat("x", step.bytes))
+		if !eventually(func() bool { return r.relay.queued.Load() == step.left && resumed.Load() == step.resume }) {
+			t.Fatalf("%d bytes more: %d are queued and %d flows were resumed, want %d and %d",
+				step.bytes, r.relay.queued.Load(), resumed.Load(), step.left, step.resume)
+		}
+	}
+	_, _ = one.Close(), other.Close()
 }
 
 func TestEndWaitsForTheSecret(t *testing.T) {
