@@ -46,6 +46,7 @@ type loop struct {
 	owes      bool      // a bit of it was done, and nobody had his turn since
 	lingering time.Time // until then the next step of a handshake is waited for awake
 	contended bool      // when the loop last gave way, somebody else had the processor
+	sharedAt  time.Time // when it last was so
 
 	workload
 	turned time.Time // when others last had their turn
@@ -288,7 +289,7 @@ func (l *loop) wait(events []unix.EpollEvent) (int, error) {
 		}
 		now := time.Now()
 		if !before.IsZero() {
-			l.passed(now.Sub(before))
+			l.passed(before, now)
 		}
 		before = now
 		if !l.pass(now) {
@@ -333,17 +334,30 @@ func (l *loop) pass(now time.Time) bool {
 	return true
 }
 
-// passed takes note of whether others wanted the processor in the last moment, which took so long.
-func (l *loop) passed(took time.Duration) {
+// passed takes note of whether others wanted the processor in the last moment, from then until now.
+func (l *loop) passed(from, now time.Time) {
 	if !l.owes { // it gave way
-		l.contended = took > emptyPass
+		if l.contended = now.Sub(from) > emptyPass; l.contended {
+			l.sharedAt = now
+		}
 	}
 }
+
+// Where handshakes are on their way, and others have wanted the processor lately, these are their peers, most likely: the chore
+// waits until they have not for a moment, but not for ever.
+const (
+	choreApart = 500 * time.Microsecond
+	choreWaits = 500 * time.Millisecond
+)
 
 // doChore does a bit of the chore, if there is something to do, as one among others that want the processor. Where nobody did
 // the priority stays: to lower and to raise it are two system calls for 8 to 40 µs of the chore.
 func (l *loop) doChore(now time.Time) bool {
-	if due := l.chore.Due(); due.IsZero() || now.Before(due) {
+	due := l.chore.Due()
+	if due.IsZero() || now.Before(due) {
+		return false
+	}
+	if now.Before(l.lingering) && now.Sub(l.sharedAt) < choreApart && now.Sub(due) < choreWaits {
 		return false
 	}
 	if l.contended {

@@ -93,7 +93,7 @@ func TestPriorityOfChore(t *testing.T) {
 				l := &loop{chore: &chore{left: 1, due: now}, owes: test.owes, priority: priority{raised: raised, usual: usual}}
 				l.priority.raise()
 				defer l.priority.lower()
-				l.passed(test.took)
+				l.passed(now.Add(-test.took), now)
 				if !l.doChore(now) {
 					t.Error("the chore was not done")
 				}
