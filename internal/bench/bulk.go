@@ -56,10 +56,10 @@ func (b *bench) interleaved(rounds int, boxes []*box, run func(*box) (figures, e
 	return out, nil
 }
 
-// spent is processor time, of the box and of both peers.
+// spent is processor time, of the box and of both peers, and how long the box went on after them.
 type spent struct {
 	box, peers time.Duration
-	late       time.Duration // until the box had done what was left when its peers had
+	late       time.Duration
 }
 
 // per divides by how much was done.

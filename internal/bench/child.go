@@ -161,20 +161,24 @@ func (c *child) cpu() (total time.Duration, err error) {
 
 // settled returns cpu when the process has stopped taking any, and since when it has: what it does behind its peers' backs counts.
 func (c *child) settled() (total time.Duration, since time.Time, err error) {
+	begun := time.Now()
 	total, err = c.cpu()
-	since = time.Now()
-	for look, still := 0, 0; err == nil && look < 400 && still < 4; look++ {
+	since = begun
+	for still := 0; err == nil && still < 8; still++ { // longer than sightglass lets a few requests of the key wait for more
 		time.Sleep(5 * time.Millisecond)
-		now, err := c.cpu()
-		if err != nil {
-			return now, since, err
-		}
-		if still++; now-total >= 200*time.Microsecond {
-			total, since, still = now, time.Now(), 0
+		var now time.Duration
+		if now, err = c.cpu(); now-total >= 400*time.Microsecond {
+			if time.Since(begun) > settleBound {
+				return 0, since, c.wrap(errors.New("it does not come to rest"))
+			}
+			total, since, still = now, time.Now(), -1
 		}
 	}
 	return total, since, err
 }
+
+// settleBound is how long a process may take for what its peers do not wait for.
+const settleBound = 10 * time.Second
 
 // resident returns how much memory the process holds, in bytes.
 func (c *child) resident() (int64, error) { return c.status("VmRSS:") }
