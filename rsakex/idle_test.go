@@ -25,7 +25,7 @@ type idleRig struct {
 	ring *Ring
 }
 
-// withIdle calls f with such a pool, of so many workers and places.
+// withIdle calls f with such a pool, of so many workers, and places for who waits.
 func withIdle(t *testing.T, workers, places int, f func(t *testing.T, r *idleRig)) {
 	t.Helper()
 	keys := []*rsa.PrivateKey{key2048(t), key1024(t)}
@@ -35,7 +35,7 @@ func withIdle(t *testing.T, workers, places int, f func(t *testing.T, r *idleRig
 	}
 	synctest.Test(t, func(t *testing.T) {
 		idle := new(Idle)
-		r := &idleRig{idle, NewPool(ring, workers, places, Manners{Idle: idle}), keys, ring}
+		r := &idleRig{idle, NewPool(ring, workers, 0, Manners{Idle: idle, IdleQueue: places}), keys, ring}
 		defer r.pool.Close()
 		f(t, r)
 	})
@@ -396,7 +396,7 @@ func TestInterruptible(t *testing.T) {
 
 // TestIdlePressed: when operations pile up, and when one has waited for long, before it or in the middle.
 func TestIdlePressed(t *testing.T) {
-	withIdle(t, 1, piledUpAt, func(t *testing.T, r *idleRig) {
+	withIdle(t, 1, 0, func(t *testing.T, r *idleRig) {
 		s := r.Stepper()
 		defer s.Close()
 		expect := func(when string, want bool) {
@@ -463,6 +463,9 @@ func TestIdleOverload(t *testing.T) {
 		for range 3 {
 			s, _ := r.ask(t, 0, 0)
 			mine = append(mine, s)
+		}
+		if got := r.pool.Filled(); got != 1 {
+			t.Errorf("as many as may wait fill %v", got)
 		}
 		over, _ := r.ask(t, 0, 0)
 		if _, err := over.Master(); !errors.Is(err, ErrOverload) {

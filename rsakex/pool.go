@@ -54,7 +54,7 @@ type Manners struct {
 	// Idle has the requests done whose operation can be interrupted, and the workers the others: those of crypto/rsa have no
 	// middle. No more operations are done there at once than there are workers, of up to four requests each.
 	Idle *Idle
-	// IdleQueue is how many requests wait there; zero or fewer: as many as for the workers.
+	// IdleQueue is how many requests may wait there; zero or fewer: DefaultIdleQueue.
 	IdleQueue int
 }
 
@@ -69,8 +69,8 @@ func NewPool(ring *Ring, workers, queue int, manners Manners) *Pool {
 	}
 	p := newPool(ring, queue)
 	p.width, p.idle = workers, manners.Idle
-	if manners.IdleQueue > 0 {
-		p.places = manners.IdleQueue
+	if p.places = manners.IdleQueue; p.places <= 0 {
+		p.places = DefaultIdleQueue
 	}
 	if p.idle != nil && ring.Interruptible() {
 		return p // nothing is left to workers

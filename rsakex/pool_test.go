@@ -87,8 +87,8 @@ func TestPoolOverload(t *testing.T) {
 	for range 3 {
 		queued = append(queued, started(pool.MasterSecret(q)))
 	}
-	if pool.Waiting() != 3 {
-		t.Errorf("%d wait", pool.Waiting())
+	if pool.Waiting() != 3 || pool.Filled() != 1 {
+		t.Errorf("%d wait, %v of the queue", pool.Waiting(), pool.Filled())
 	}
 	over := started(pool.MasterSecret(q))
 	if _, err := over.Master(); !errors.Is(err, ErrOverload) {

@@ -53,10 +53,7 @@ func giveWay() (pressed func(bool)) {
 // keyQueue is how many requests of the private key may wait, of keys that only workers can do.
 const keyQueue = 2 * rsakex.DefaultQueue
 
-// idleQueue is how many of those may that are put off for moments to spare: several times what piles up before they are not any more.
-const idleQueue = 16 * rsakex.DefaultQueue
-
-// maxFilled is how much of either may be taken before new connections have to wait: clients do not wait for
+// maxFilled is how much of that may be taken before new connections have to wait: clients do not wait for
 // the key, and none of their connections shall be left unread because others came too fast. The rest is for the
-// handshakes that are on their way.
+// handshakes that are on their way. Of what is put off for moments to spare ([rsakex.DefaultIdleQueue]) it is as much.
 const maxFilled = 0.25

@@ -124,7 +124,7 @@ func (p *proxy) newGeneration() error {
 	if err != nil {
 		return err
 	}
-	pool := rsakex.NewPool(p.engine.ring, p.workers(), keyQueue, rsakex.Manners{Prepare: giveWay, Idle: &p.idle, IdleQueue: idleQueue})
+	pool := rsakex.NewPool(p.engine.ring, p.workers(), keyQueue, rsakex.Manners{Prepare: giveWay, Idle: &p.idle})
 	cfg := p.engine.config(&p.settings, pool, p.live.handler())
 	cfg.Inline, cfg.Policy = true, policy
 	p.generations.replace(cfg, pool)
