@@ -201,21 +201,23 @@ func TestChoreApart(t *testing.T) {
 	for name, test := range map[string]struct {
 		lingering   time.Duration // from now on
 		shared, due time.Duration // ago
+		pressed     bool
 		want        bool
 	}{
-		"others want the processor":        {1, 0, 0, false},
-		"they did a moment ago":            {1, choreApart + almost, 0, false},
-		"they have not for a while":        {1, choreApart, 0, true},
-		"they do, and no handshake is on":  {0, 0, 0, true},
-		"they do, and it has waited":       {1, 0, choreWaits + almost, false},
-		"they do, and it has waited long":  {1, 0, choreWaits, true},
-		"they never did":                   {1, time.Hour, 0, true},
-		"nothing of all that, but not due": {0, time.Hour, -1, false},
+		"others want the processor":        {1, 0, 0, false, false},
+		"they do, but it is pressed":       {1, 0, 0, true, true},
+		"they did a moment ago":            {1, choreApart + almost, 0, false, false},
+		"they have not for a while":        {1, choreApart, 0, false, true},
+		"they do, and no handshake is on":  {0, 0, 0, false, true},
+		"they do, and it has waited":       {1, 0, choreWaits + almost, false, false},
+		"they do, and it has waited long":  {1, 0, choreWaits, false, true},
+		"they never did":                   {1, time.Hour, 0, false, true},
+		"nothing of all that, but not due": {0, time.Hour, -1, false, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			now := time.Now()
-			c := &chore{left: 1, due: now.Add(-test.due)}
-			l := &loop{chore: c, lingering: now.Add(test.lingering)}
+			c := &chore{left: 1, due: now.Add(-test.due), pressed: test.pressed}
+			l := &loop{srv: new(Server), chore: c, lingering: now.Add(test.lingering)}
 			l.passed(now.Add(-test.shared-emptyPass-1), now.Add(-test.shared))
 			if got := l.doChore(now); got != test.want || (c.done > 0) != test.want {
 				t.Errorf("%s: done %v", name, got)

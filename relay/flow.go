@@ -41,7 +41,7 @@ type flow struct {
 	asked   *rsakex.Secret // its Then leads here
 	last    time.Time      // when bytes last came
 
-	backlog  int  // of the engine's, what is counted for the server
+	backlog  int  // of the engine's, what is in the server's
 	answered bool // the engine's secret is there
 	bound    int  // what comes back to the loop: its turn to ask, and answers
 
@@ -219,6 +219,7 @@ func (f *flow) run() {
 
 // look follows the engine after it was called: a bound on time begins or ends with what it says.
 func (f *flow) look(now time.Time) {
+	f.account(f.engine.backlog(now))
 	before := f.verdict
 	f.verdict = f.engine.verdict(now)
 	if f.verdict == session.Refuse {
@@ -239,19 +240,14 @@ func (f *flow) look(now time.Time) {
 }
 
 // full reports whether as much waits for a secret as may.
-func (f *flow) full(now time.Time) bool { return f.weigh(now) > f.cfg().MaxBacklog }
+func (f *flow) full(now time.Time) bool { return f.engine.backlog(now) > f.cfg().MaxBacklog }
 
-// weigh returns the engine's backlog, and counts it for the server: in pages, as the few bytes of a short connection are not worth
+// account adds what the engine's backlog has become to the server's: in pages, as the few bytes of a short connection are not worth
 // to be shared.
-func (f *flow) weigh(now time.Time) int {
-	n := f.engine.backlog(now)
-	f.count(n &^ (4<<10 - 1))
-	return n
-}
-
-func (f *flow) count(backlog int) {
-	if backlog != f.backlog {
-		f.loop.srv.queued.Add(int64(backlog - f.backlog))
+func (f *flow) account(backlog int) {
+	const page = 4 << 10
+	if backlog -= backlog % page; backlog != f.backlog {
+		f.loop.srv.backlog.Add(int64(backlog - f.backlog))
 		f.backlog = backlog
 	}
 }
@@ -263,7 +259,7 @@ func (f *flow) await(now time.Time, due bool) {
 	secret := f.engine.waiting(now)
 	switch {
 	case secret == nil:
-	case f.peersWait(now) || f.loop.srv.queued.Load() > int64(f.cfg().HastenAbove):
+	case f.peersWait(now):
 		f.ask()
 		secret.Hasten()
 	case secret != f.awaited && !due:
@@ -307,7 +303,7 @@ func (f *flow) resume() {
 	}
 	now := time.Now()
 	f.engine.resume(now)
-	f.weigh(now)
+	f.account(f.engine.backlog(now))
 	if f.closed {
 		f.concludeOr(now)
 		return
@@ -509,7 +505,7 @@ func (f *flow) conclude(now time.Time) {
 	for i := range f.dirs {
 		f.engine.flow().Bytes[i] += f.dirs[i].unseen
 	}
-	f.count(0)
+	f.account(0)
 	info := f.engine.end(now)
 	f.cfg().Observer.Ended(info, f.reason, f.err)
 	if f.reason == EndedRefused {

@@ -41,12 +41,12 @@ type loop struct {
 	asking []*flow   // they will ask the private key
 	askAt  time.Time // when the first of them does; zero: none
 
-	priority  priority
-	chore     Chore
-	owes      bool      // a bit of it was done, and nobody had his turn since
-	lingering time.Time // until then the next step of a handshake is waited for awake
-	contended bool      // when the loop last gave way, somebody else had the processor
-	sharedAt  time.Time // when it last was so
+	priority    priority
+	chore       Chore
+	owes        bool      // a bit of it was done, and nobody had his turn since
+	lingering   time.Time // until then the next step of a handshake is waited for awake
+	contended   bool      // when the loop last gave way, somebody else had the processor
+	contendedAt time.Time // when it last was so
 
 	workload
 	turned time.Time // when others last had their turn
@@ -197,7 +197,7 @@ func (l *loop) run(failed context.CancelCauseFunc) {
 		}
 		now := time.Now()
 		l.tick(now)
-		if l.chore.Pressed(now) && !(l.busy && l.chore.Spare(now) && l.rouse()) {
+		if l.pressed(now) && !(l.busy && l.chore.Spare(now) && l.rouse()) {
 			l.press(now.Sub(begun))
 		}
 		l.worked += now.Sub(begun)
@@ -254,6 +254,11 @@ func (l *loop) giveTurn(now time.Time) {
 
 // pressedFor bounds how long a chore that is pressed keeps a loop from its sockets at a time.
 const pressedFor = 500 * time.Microsecond
+
+// pressed reports whether the chore has to be done though there is no moment to spare.
+func (l *loop) pressed(now time.Time) bool {
+	return l.chore.Pressed(now) || l.srv.backlog.Load() > int64(l.srv.cfg.PressAbove)
+}
 
 // press has the chore done though there is no moment to spare, for as long as all else took in this round. That may have been
 // long because others had the processor.
@@ -338,7 +343,7 @@ func (l *loop) pass(now time.Time) bool {
 func (l *loop) passed(from, now time.Time) {
 	if !l.owes { // it gave way
 		if l.contended = now.Sub(from) > emptyPass; l.contended {
-			l.sharedAt = now
+			l.contendedAt = now
 		}
 	}
 }
@@ -357,7 +362,7 @@ func (l *loop) doChore(now time.Time) bool {
 	if due.IsZero() || now.Before(due) {
 		return false
 	}
-	if now.Before(l.lingering) && now.Sub(l.sharedAt) < choreApart && now.Sub(due) < choreWaits {
+	if now.Before(l.lingering) && now.Sub(l.contendedAt) < choreApart && now.Sub(due) < choreWaits && !l.pressed(now) {
 		return false
 	}
 	if l.contended {

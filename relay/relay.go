@@ -58,7 +58,7 @@ const (
 	DefaultMaxFlows         = 1 << 16
 	DefaultMaxHeld          = 1 << 20
 	DefaultMaxDiscard       = 4 << 20
-	DefaultHastenAbove      = 64 << 20
+	DefaultPressAbove       = 64 << 20
 )
 
 // Config says how to relay. NewEngine must be set; any bound that is zero has its default.
@@ -91,8 +91,7 @@ type Config struct {
 	MaxHeld    int // bytes held of one direction until they are judged
 	MaxBacklog int // bytes queued in the engine above which the flow is not read; 0: the session's default
 	MaxDiscard int // bytes taken from each peer of a refused flow, so that it reads the alert
-	// HastenAbove is how many bytes are queued in all engines when the secrets that they wait for are hastened.
-	HastenAbove int
+	PressAbove int // bytes queued in all engines above which the chore is pressed; those of short connections do not count
 
 	// OnPanic says what becomes of a flow whose engine panics again when told to fail; otherwise the
 	// engine's own policy for malformed does. Zero, alert and reset: it is reset.
@@ -158,7 +157,7 @@ func (c *Config) setDefaults() error {
 	}{
 		{&c.MaxFlows, DefaultMaxFlows}, {&c.MaxHeld, DefaultMaxHeld},
 		{&c.MaxBacklog, session.DefaultMaxBacklog}, {&c.MaxDiscard, DefaultMaxDiscard},
-		{&c.HastenAbove, DefaultHastenAbove},
+		{&c.PressAbove, DefaultPressAbove},
 	} {
 		if *n.value <= 0 {
 			*n.value = n.fallback
@@ -169,12 +168,12 @@ func (c *Config) setDefaults() error {
 
 // Server relays what its listeners accept, on one loop or, as far as that is busy, on one a processor.
 type Server struct {
-	cfg    Config
-	ids    atomic.Uint64
-	active atomic.Int64
-	queued atomic.Int64 // bytes, in engines that wait for a secret
-	loops  []*loop
-	usual  int // nice value, as the program was started
+	cfg     Config
+	ids     atomic.Uint64
+	active  atomic.Int64
+	backlog atomic.Int64 // bytes queued in engines, as far as flows account for them
+	loops   []*loop
+	usual   int // nice value, as the program was started
 
 	lookups sync.WaitGroup
 

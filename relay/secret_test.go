@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -175,42 +174,59 @@ func TestSecretIsHastened(t *testing.T) {
 	}
 }
 
-// TestMuchIsQueued: where much is queued in all engines, the secrets that more comes for are asked for at once.
-func TestMuchIsQueued(t *testing.T) {
+// TestBacklogOfAll: where much is queued in all engines the chore is pressed, until it is read.
+func TestBacklogOfAll(t *testing.T) {
 	const page = 4 << 10
-	pool := rsakex.NewPool(new(rsakex.Ring), 1, 0, rsakex.Manners{})
-	defer pool.Close()
-	var resumed atomic.Int32
-	r := newRig(t, Config{HastenAbove: 2 * page, askAfter: time.Hour}, func(e *fake) {
+	r := newRig(t, Config{PressAbove: 2 * page, DrainTimeout: time.Millisecond}, func(e *fake) {
+		var settle func([]byte, error)
 		e.ahead, e.verdict = all, session.Relay
-		e.onFeed = func(e *fake, _ handshake.Side, b []byte) {
+		e.onFeed = func(e *fake, side handshake.Side, b []byte) {
+			if side == server {
+				settle(nil, nil)
+				return
+			}
 			if e.secret == nil {
-				e.secret = pool.MasterSecret(rsakex.Request{}) // fails as soon as it is asked for
+				e.secret, settle = rsakex.NewSecret()
 			}
 			e.backlog += len(b)
 		}
-		e.onResume = func() { resumed.Add(1) }
 	})
-	one, _ := r.pair()
-	other, _ := r.pair()
+	c1, s1 := r.pair()
+	c2, s2 := r.pair()
 	for _, step := range []struct {
-		conn   net.Conn
-		bytes  int
-		resume int32
-		left   int64
+		what    string
+		conn    net.Conn
+		bytes   int
+		backlog int64
 	}{
-		{one, 2 * page, 0, 2 * page},
-		{other, page - 1, 0, 2 * page}, // less than is counted
-		{other, 1, 1, 2 * page},
-		{one, page, 2, 0},
+		{"one waits", c1, 2 * page, 2 * page},
+		{"another with less than counts", c2, page - 1, 2 * page},
+		{"with a byte more", c2, 1, 3 * page},
+		{"that is read", s2, 1, 2 * page},
+		{"the first has more", c1, 3 * page, 5 * page},
+		{"and is read", s1, 1, 0},
 	} {
 		send(t, step.conn, strings.Repeat("x", step.bytes))
-		if !eventually(func() bool { return r.relay.queued.Load() == step.left && resumed.Load() == step.resume }) {
-			t.Fatalf("%d bytes more: %d are queued and %d flows were resumed, want %d and %d",
-				step.bytes, r.relay.queued.Load(), resumed.Load(), step.left, step.resume)
+		if !eventually(func() bool { return r.relay.backlog.Load() == step.backlog }) {
+			t.Fatalf("%s: a backlog of %d, want %d", step.what, r.relay.backlog.Load(), step.backlog)
+		}
+		l, pressed := r.relay.loops[0], make(chan bool)
+		l.post(func() { pressed <- l.pressed(time.Now()) })
+		if got := <-pressed; got != (step.backlog > 2*page) {
+			t.Errorf("%s: pressed %v", step.what, got)
 		}
 	}
-	_, _ = one.Close(), other.Close()
+	send(t, c1, strings.Repeat("x", page))
+	if !eventually(func() bool { return r.relay.backlog.Load() == page }) {
+		t.Error("no backlog")
+	}
+	for _, c := range []*net.TCPConn{c1, c2} {
+		rst(t, c)
+	}
+	r.stop()
+	if n := r.relay.backlog.Load(); n != 0 {
+		t.Errorf("a backlog of %d in the end", n)
+	}
 }
 
 func TestEndWaitsForTheSecret(t *testing.T) {
