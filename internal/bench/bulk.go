@@ -67,6 +67,9 @@ func (s spent) per(units float64) figures {
 	return figures{cpu: s.box.Seconds() / units, peers: s.peers.Seconds() / units}
 }
 
+// rate returns how much was done a second. What is not read yet when the peers are done is not.
+func (s spent) rate(units float64, a *answer) float64 { return units / (a.Seconds + s.late.Seconds()) }
+
 // peersCPU returns the processor time of client and server so far.
 func (l *lab) peersCPU() (time.Duration, error) {
 	a, err := l.client.cpu()
@@ -143,7 +146,7 @@ func (b *bench) bulkOnce(x *box, j job) (figures, error) {
 	}
 	total := float64(j.Bytes) * float64(j.Flows)
 	f := took.per(total / 1e9)
-	f.rate = total / a.Seconds
+	f.rate = took.rate(total, a)
 	return f, nil
 }
 

@@ -33,7 +33,7 @@ func (b *bench) shakeOnce(x *box, j job) (figures, error) {
 		}
 	}
 	f := took.per(float64(a.Count))
-	f.rate = float64(a.Count) / (a.Seconds + took.late.Seconds()) // what is not read yet is not done
+	f.rate = took.rate(float64(a.Count), a)
 	return f, nil
 }
 
