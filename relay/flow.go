@@ -303,7 +303,6 @@ func (f *flow) resume() {
 	}
 	now := time.Now()
 	f.engine.resume(now)
-	f.account(f.engine.backlog(now))
 	if f.closed {
 		f.concludeOr(now)
 		return
