@@ -51,9 +51,8 @@ const (
 	piledUpAt    = 3000
 )
 
-// DefaultIdleQueue is how many requests of a Pool wait in an Idle unless told otherwise: several times what piles up before they are
-// not put off any more.
-const DefaultIdleQueue = 16 << 10
+// idlePlaces is how many requests of a pool may wait: several times what piles up before they are not put off any more.
+const idlePlaces = 16 << 10
 
 // put queues a job of a pool that is not closed.
 func (i *Idle) put(p *Pool, j job) error {

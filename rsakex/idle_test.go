@@ -25,7 +25,7 @@ type idleRig struct {
 	ring *Ring
 }
 
-// withIdle calls f with such a pool, of so many workers, and places for who waits.
+// withIdle calls f with such a pool, of so many workers, and with so many places for who waits; zero: as many as usual.
 func withIdle(t *testing.T, workers, places int, f func(t *testing.T, r *idleRig)) {
 	t.Helper()
 	keys := []*rsa.PrivateKey{key2048(t), key1024(t)}
@@ -35,7 +35,10 @@ func withIdle(t *testing.T, workers, places int, f func(t *testing.T, r *idleRig
 	}
 	synctest.Test(t, func(t *testing.T) {
 		idle := new(Idle)
-		r := &idleRig{idle, NewPool(ring, workers, 0, Manners{Idle: idle, IdleQueue: places}), keys, ring}
+		r := &idleRig{idle, NewPool(ring, workers, 0, Manners{Idle: idle}), keys, ring}
+		if places > 0 {
+			r.pool.places = places
+		}
 		defer r.pool.Close()
 		f(t, r)
 	})

@@ -52,10 +52,9 @@ type Manners struct {
 	// one takes very long, and with false when that is over.
 	Prepare func() (pressed func(bool))
 	// Idle has the requests done whose operation can be interrupted, and the workers the others: those of crypto/rsa have no
-	// middle. No more operations are done there at once than there are workers, of up to four requests each.
+	// middle. No more operations are done there at once than there are workers, of up to four requests each, and no more than 16,384
+	// requests of a pool wait there.
 	Idle *Idle
-	// IdleQueue is how many requests may wait there; zero or fewer: DefaultIdleQueue.
-	IdleQueue int
 }
 
 // NewPool starts a pool. Zero or fewer workers means one a processor that Go may use, zero or fewer
@@ -68,10 +67,7 @@ func NewPool(ring *Ring, workers, queue int, manners Manners) *Pool {
 		queue = DefaultQueue
 	}
 	p := newPool(ring, queue)
-	p.width, p.idle = workers, manners.Idle
-	if p.places = manners.IdleQueue; p.places <= 0 {
-		p.places = DefaultIdleQueue
-	}
+	p.width, p.idle, p.places = workers, manners.Idle, idlePlaces
 	if p.idle != nil && ring.Interruptible() {
 		return p // nothing is left to workers
 	}

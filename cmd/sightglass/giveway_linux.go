@@ -53,7 +53,7 @@ func giveWay() (pressed func(bool)) {
 // keyQueue is how many requests of the private key may wait, of keys that only workers can do.
 const keyQueue = 2 * rsakex.DefaultQueue
 
-// maxFilled is how much of that may be taken before new connections have to wait: clients do not wait for
-// the key, and none of their connections shall be left unread because others came too fast. The rest is for the
-// handshakes that are on their way. Of what is put off for moments to spare ([rsakex.DefaultIdleQueue]) it is as much.
+// maxFilled is how much of that, or of the places in an [rsakex.Idle], may be taken before new connections have to
+// wait: clients do not wait for the key, and none of their connections shall be left unread because others came too
+// fast. The rest is for the handshakes that are on their way.
 const maxFilled = 0.25
