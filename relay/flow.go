@@ -79,7 +79,7 @@ func (f *flow) known() session.Flow {
 func (f *flow) open() {
 	f.opening = time.Now()
 	f.limit = f.opening.Add(f.cfg().DialTimeout)
-	f.quiet = f.opening.Before(f.loop.lingering)
+	f.quiet = f.opening.Before(f.loop.amid)
 	f.stepped(f.opening)
 	f.loop.timers.set(f, f.limit)
 	switch {
@@ -431,7 +431,7 @@ func (f *flow) movable() bool { return f.bound == 0 && !f.queued && !f.inHandsha
 // stepped has the loop linger for the next step of a handshake, or of the connecting before it.
 func (f *flow) stepped(now time.Time) {
 	if !f.limit.IsZero() {
-		f.loop.lingering = now.Add(lingerFor)
+		f.loop.linger(now)
 	}
 }
 

@@ -42,9 +42,11 @@ type loop struct {
 	askAt  time.Time // when the first of them does; zero: none
 
 	priority    priority
+	awake       awake
 	chore       Chore
 	owes        bool      // a bit of it was done, and nobody had his turn since
-	lingering   time.Time // until then the next step of a handshake is waited for awake
+	amid        time.Time // until then a handshake is likely to go on
+	lingering   time.Time // until then the next step of one is waited for awake
 	contended   bool      // when the loop last gave way, somebody else had the processor
 	contendedAt time.Time // when it last was so
 
@@ -180,6 +182,10 @@ func (l *loop) run(failed context.CancelCauseFunc) {
 		l.priority = priority{raised: nice, usual: l.srv.usual}
 	}
 	defer l.priority.lower()
+	if l.srv.cfg.KeepAwake {
+		l.awake.open()
+		defer l.awake.close()
+	}
 	events := make([]unix.EpollEvent, 128)
 	for !l.finished() {
 		l.priority.follow()
@@ -317,11 +323,21 @@ func (l *loop) wait(events []unix.EpollEvent) (int, error) {
 // After a step of a handshake a loop lingers for as long as a peer on the same network takes for the next: it looks again and
 // again. A peer answers in less time than it takes to wake a thread, on a virtual machine above all. Meanwhile it does its
 // chore: what is done of that while the loop is awake anyway leaves it more time to sleep, and the peers may have its processor
-// then.
+// then. Where to be woken takes little it lingers for less: others may have the processor at once, and the kernel sees that it idles.
 const (
-	lingerFor = 400 * time.Microsecond
-	emptyPass = 5 * time.Microsecond // to give way to nobody, and to look at the sockets, takes 1 µs
+	amidFor     = 400 * time.Microsecond
+	lingerFor   = amidFor
+	lingerAwake = 60 * time.Microsecond
+	emptyPass   = 5 * time.Microsecond // to give way to nobody, and to look at the sockets, takes 1 µs
 )
+
+// linger has the loop linger from now on.
+func (l *loop) linger(now time.Time) {
+	l.amid, l.lingering = now.Add(amidFor), now.Add(lingerFor)
+	if l.awake.stay(now) {
+		l.lingering = now.Add(lingerAwake)
+	}
+}
 
 // pass passes a moment in which the sockets tell nothing: the loop does a bit of the chore, or gives way to who wants the
 // processor. Between the two it looks at the sockets. It returns false if there is no reason to be awake.
@@ -391,6 +407,9 @@ func (l *loop) patience(at time.Time) int {
 	if !l.askAt.IsZero() && (at.IsZero() || l.askAt.Before(at)) {
 		at = l.askAt
 	}
+	if !l.awake.until.IsZero() && (at.IsZero() || l.awake.until.Before(at)) {
+		at = l.awake.until
+	}
 	if l.enlisted && !l.accepting && (at.IsZero() || l.resumeAt.Before(at)) {
 		at = l.resumeAt
 	}
@@ -413,6 +432,7 @@ func (l *loop) later(f *flow) {
 
 // tick does what is due.
 func (l *loop) tick(now time.Time) {
+	l.awake.rest(now)
 	for len(l.timers) > 0 && !now.Before(l.timers[0].at) {
 		f := l.timers[0]
 		l.timers.remove(f)

@@ -77,6 +77,8 @@ type Config struct {
 	// Nice, if not zero, is the nice value (setpriority(2)) of a loop's thread, and of no other, while it carries bytes, if it may have
 	// that.
 	Nice int
+	// KeepAwake has the processors wake at once, at the cost of power, while handshakes are on their way, if it may ask for that.
+	KeepAwake bool
 	// Interface names the way in, for the flows' own record; may be empty.
 	Interface string
 	Observer  Observer // nil: nobody is told

@@ -91,6 +91,8 @@ func (b *settingFlags) addInlineBounds() {
 		measured(b, "max-handshake", "SIZE", "the messages of one handshake",
 			func(s *config.Settings) *config.Size { return &s.Inline.MaxHandshake })
 		b.number("nice", "priority of what carries connections, where it may have that; 0: as started", func(s *config.Settings) *int { return &s.Inline.Nice })
+		b.boolean("keep-awake", "", "processors do not sleep deeply amid handshakes, where that may be asked for",
+			func(s *config.Settings) *bool { return &s.Inline.KeepAwake })
 		b.number("workers", "processors for the private key; by default all", func(s *config.Settings) *int { return &s.Inline.Workers })
 	})
 }

@@ -110,6 +110,7 @@ func (p *proxy) relayConfig() relay.Config {
 		Observer:         &observer{e: p.e},
 		Chore:            func() relay.Chore { return p.idle.Stepper() },
 		Nice:             p.nice,
+		KeepAwake:        in.KeepAwake,
 		DialTimeout:      time.Duration(in.DialTimeout),
 		HandshakeTimeout: time.Duration(in.HandshakeTimeout),
 		IdleTimeout:      time.Duration(in.IdleTimeout),

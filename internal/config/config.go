@@ -47,8 +47,9 @@ type Inline struct {
 	WhenDown   Choice         `toml:"when-down"`
 	Steer      Choice         `toml:"steer"`
 
-	Nice             int      `toml:"nice"`    // of the loops' threads, of all if they stand back; 0: as it was started
-	Workers          int      `toml:"workers"` // for the private key; 0: one a processor
+	Nice             int      `toml:"nice"`       // of the loops' threads, of all if they stand back; 0: as it was started
+	KeepAwake        bool     `toml:"keep-awake"` // no processor sleeps deeply amid handshakes
+	Workers          int      `toml:"workers"`    // for the private key; 0: one a processor
 	DialTimeout      Duration `toml:"dial-timeout"`
 	HandshakeTimeout Duration `toml:"handshake-timeout"`
 	IdleTimeout      Duration `toml:"idle-timeout"` // 0: none
@@ -106,6 +107,7 @@ func Default() Settings {
 			WhenDown:         WhenDownForward,
 			Steer:            SteerAuto,
 			Nice:             DefaultNice,
+			KeepAwake:        true,
 			DialTimeout:      Duration(10 * time.Second),
 			HandshakeTimeout: Duration(30 * time.Second),
 			DrainTimeout:     Duration(5 * time.Second),

@@ -35,6 +35,7 @@ listen = "[::]:15443"
 when-down = "drop"
 steer = "ebpf"
 nice = -5
+keep-awake = false
 dial-timeout = "3s"
 max-handshake = "64KiB"
 
@@ -82,6 +83,7 @@ func TestLoad(t *testing.T) {
 		"policy":            policy[session.TLS13] == session.ActionForward,
 		"policy by default": policy[session.CertificateMismatch] == session.ActionAlert,
 		"nice":              s.Inline.Nice == -5,
+		"keep-awake":        !s.Inline.KeepAwake,
 		"choices":           s.Inline.Steer == SteerEBPF && s.Inline.WhenDown == WhenDownDrop,
 	} {
 		if !ok {
