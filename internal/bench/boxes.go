@@ -20,6 +20,7 @@ type box struct {
 	start func(*bench) (*child, error) // nil: no program
 	reads bool                         // it writes a digest of the plaintext
 	seals bool                         // it ends the TLS connection and begins another
+	awake bool                         // the machine's processors do not sleep meanwhile
 }
 
 // boxLife bounds the life of a box.
@@ -29,6 +30,7 @@ var (
 	directBox     = &box{name: "no box", way: wayDirect}
 	sightglassBox = &box{name: "sightglass", way: waySightglass, start: startSightglass, reads: true}
 	haproxyBox    = &box{name: "HAProxy", way: wayHAProxy, start: startHAProxy(wayHAProxy, haproxySplice)}
+	awakeBox      = &box{name: "HAProxy, processors kept awake", way: wayHAProxy, start: startHAProxy(wayHAProxy, haproxySplice), awake: true}
 	copyingBox    = &box{name: "HAProxy, copying", way: wayHAProxy, start: startHAProxy(wayHAProxy, haproxyCopy)}
 	nginxBox      = &box{name: "nginx", way: wayNginx, start: startNginx(wayNginx, nginxForward)}
 	nginxSeals    = &box{name: "nginx terminating", way: wayNginxTerminate, start: startNginx(wayNginxTerminate, nginxTerminate), seals: true}

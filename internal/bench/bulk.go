@@ -84,6 +84,13 @@ func (l *lab) peersCPU() (time.Duration, error) {
 func (b *bench) loaded(x *box, j job) (*answer, spent, error) {
 	var c *child
 	var err error
+	if x.awake {
+		sleepy, err := keepAwake()
+		if err != nil {
+			return nil, spent{}, err
+		}
+		defer sleepy.Close()
+	}
 	if x.start != nil {
 		if c, err = x.start(b); err != nil {
 			c.stop()

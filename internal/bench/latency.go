@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"time"
 )
 
@@ -26,6 +27,9 @@ func (b *bench) latencies(what string) error {
 		return err
 	}
 	boxes := []*box{directBox, haproxyBox, sightglassBox}
+	if _, err := os.Stat(latencyRequests); err == nil { // it is not in every container
+		boxes = append(boxes, awakeBox)
+	}
 	for _, load := range []struct {
 		name string
 		rate float64
@@ -42,15 +46,23 @@ func (b *bench) latencies(what string) error {
 			for round, s := range samples[0] {
 				direct[round] = quantile(s, q.at)
 			}
-			more := [2][]float64{added(samples[1], direct, q.at), added(samples[2], direct, q.at)}
-			theirs, ours := median(more[0]), median(more[1])
+			more := make([][]float64, len(boxes))
+			for i := range boxes {
+				more[i] = added(samples[i], direct, q.at)
+			}
+			theirs, ours := median(more[1]), median(more[2])
 			us := func(s float64) string { return fmt.Sprintf("%.0f µs", s*1e6) }
+			measured := fmt.Sprintf("%s, %s, %s", what, load.name, q.name)
 			b.add(line{
-				fmt.Sprintf("%s, %s, %s", what, load.name, q.name), us(ours),
+				measured, us(ours),
 				"HAProxy TCP", us(theirs), ratioAdded(ours, theirs), atMost(1),
 				fmt.Sprintf("without a box %s, medians of %d rounds of some %d samples, %.0f a second; no more than HAProxy in %d of them; all was read %.0f ms after a round",
-					us(median(direct)), len(direct), len(samples[0][0]), load.rate, noMore(more[1], more[0]), median(late)*1e3),
+					us(median(direct)), len(direct), len(samples[0][0]), load.rate, noMore(more[2], more[1]), median(late)*1e3),
 			})
+			if len(boxes) > 3 {
+				awake := median(more[3])
+				b.add(line{measured, us(ours), "HAProxy TCP, processors kept awake", us(awake), ratioAdded(ours, awake), forInformation, ""})
+			}
 		}
 	}
 	return nil
