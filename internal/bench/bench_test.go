@@ -62,6 +62,9 @@ func TestVerdicts(t *testing.T) {
 		if got := l.verdict(); got != tt.want {
 			t.Errorf("%v against %s: %s, want %s", tt.ratio, tt.target.text, got, tt.want)
 		}
+		if none := l.shown() == "–"; none != math.IsNaN(tt.ratio) {
+			t.Errorf("%v is shown as %s", tt.ratio, l.shown())
+		}
 	}
 }
 

@@ -58,10 +58,18 @@ func (l *line) verdict() string {
 	return "MISS"
 }
 
+// shown is the ratio, if it is a number.
+func (l *line) shown() string {
+	if math.IsNaN(l.ratio) {
+		return "–"
+	}
+	return fmt.Sprintf("%.2f", l.ratio)
+}
+
 func (b *bench) add(l line) {
 	b.lines = append(b.lines, l)
-	fmt.Fprintf(os.Stderr, "bench: %s: %s, %s: %s, ratio %.2f (%s): %s %s\n",
-		l.measured, l.figure, l.against, l.other, l.ratio, l.target.text, l.verdict(), l.note)
+	fmt.Fprintf(os.Stderr, "bench: %s: %s, %s: %s, ratio %s (%s): %s %s\n",
+		l.measured, l.figure, l.against, l.other, l.shown(), l.target.text, l.verdict(), l.note)
 }
 
 // report prints the table, and fails when it is judged and a target was missed.
@@ -75,7 +83,7 @@ func (b *bench) report(markdown string) error {
 	missed := 0
 	for i := range b.lines {
 		l := &b.lines[i]
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%.2f\t%s\t%s\n", l.measured, l.figure, l.against, l.other, l.ratio, l.target.text, l.verdict())
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.measured, l.figure, l.against, l.other, l.shown(), l.target.text, l.verdict())
 		if l.verdict() == "MISS" {
 			missed++
 		}
@@ -105,7 +113,7 @@ func (b *bench) markdown() string {
 	}
 	s.WriteString("\n| measured | sightglass | against | its figure | ratio | target | |\n| --- | --- | --- | --- | --- | --- | --- |\n")
 	for _, l := range b.lines {
-		fmt.Fprintf(&s, "| %s | %s | %s | %s | %.2f | %s | %s |\n", l.measured, l.figure, l.against, l.other, l.ratio, l.target.text, l.verdict())
+		fmt.Fprintf(&s, "| %s | %s | %s | %s | %s | %s | %s |\n", l.measured, l.figure, l.against, l.other, l.shown(), l.target.text, l.verdict())
 	}
 	return s.String()
 }
