@@ -86,7 +86,7 @@ func TestLingerAwake(t *testing.T) {
 	l := &loop{awake: awake{request: requests(t)}}
 	now := time.Now()
 	l.linger(now)
-	if l.lingering != now.Add(lingerAwake) || l.amid != now.Add(amidFor) {
+	if l.lingering != now.Add(lingerAwake) || l.amid != now.Add(lingerFor) {
 		t.Errorf("it lingers for %v, amid handshakes for %v", l.lingering.Sub(now), l.amid.Sub(now))
 	}
 	if most := int(awakeFor / time.Millisecond); l.patience(time.Time{}) > most {
@@ -151,8 +151,8 @@ func TestAwakeAsked(t *testing.T) {
 		t.Skip("processor: it has no idle states to choose from")
 	}
 	f, err := os.Open(latencyRequests)
-	if errors.Is(err, os.ErrPermission) && os.Getenv("CI") != "true" {
-		t.Skip("to look at the requests takes root")
+	if (errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist)) && os.Getenv("CI") != "true" {
+		t.Skipf("requests cannot be made here: %v", err)
 	}
 	if err != nil {
 		t.Fatal(err)

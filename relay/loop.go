@@ -325,15 +325,15 @@ func (l *loop) wait(events []unix.EpollEvent) (int, error) {
 // chore: what is done of that while the loop is awake anyway leaves it more time to sleep, and the peers may have its processor
 // then. Where to be woken takes little it lingers for less: others may have the processor at once, and the kernel sees that it idles.
 const (
-	amidFor     = 400 * time.Microsecond
-	lingerFor   = amidFor
+	lingerFor   = 400 * time.Microsecond
 	lingerAwake = 60 * time.Microsecond
 	emptyPass   = 5 * time.Microsecond // to give way to nobody, and to look at the sockets, takes 1 µs
 )
 
 // linger has the loop linger from now on.
 func (l *loop) linger(now time.Time) {
-	l.amid, l.lingering = now.Add(amidFor), now.Add(lingerFor)
+	l.amid = now.Add(lingerFor)
+	l.lingering = l.amid
 	if l.awake.stay(now) {
 		l.lingering = now.Add(lingerAwake)
 	}
