@@ -132,9 +132,7 @@ const readerLife = 5 * time.Minute
 
 // reading is what it took to read a file.
 type reading struct {
-	seconds float64 // the median
-	first   float64 // of the first in each turn
-	n       int
+	seconds float64
 	peak    int64 // bytes resident
 }
 
@@ -230,9 +228,8 @@ func (c *child) watchPeak(stop <-chan struct{}) <-chan int64 {
 	return result
 }
 
-// readAll has each program read a file in turn, again and again, and returns the medians. In its turn a program reads until it
-// has taken least seconds: of one that takes a twentieth of another's time one reading says less.
-func (b *bench) readAll(f *captureFile, least float64, readers ...*reader) (map[*reader]reading, error) {
+// readAll has each program read a file in turn, again and again, and returns the medians.
+func (b *bench) readAll(f *captureFile, runs int, readers ...*reader) (map[*reader]reading, error) {
 	all := make(map[*reader]reading)
 	for _, r := range readers {
 		peak, err := b.verify(r, f)
@@ -242,48 +239,27 @@ func (b *bench) readAll(f *captureFile, least float64, readers ...*reader) (map[
 		all[r] = reading{peak: peak}
 	}
 	unix.Sync() // the kernel shall not write files to the disk meanwhile
-	first, seconds := make(map[*reader][]float64), make(map[*reader][]float64)
-	for round := range b.runs {
+	seconds := make(map[*reader][]float64)
+	for round := range runs {
 		for _, r := range inTurn(round, readers) {
-			took, err := b.readTurn(r, f, least)
+			if err := f.touch(); err != nil {
+				return nil, err
+			}
+			one, err := b.read(r, f, nil, nil)
 			if err != nil {
 				return nil, err
 			}
-			first[r] = append(first[r], took[0])
-			seconds[r] = append(seconds[r], took...)
+			seconds[r] = append(seconds[r], one)
 		}
 	}
 	for _, r := range readers {
-		all[r] = reading{median(seconds[r]), median(first[r]), len(seconds[r]), all[r].peak}
+		all[r] = reading{median(seconds[r]), all[r].peak}
 	}
 	return all, nil
 }
 
-// mostReadings is how often a program reads a file in its turn, at most.
-const mostReadings = 10
-
-// readTurn returns what the readings of one turn took, in seconds. There is at least one.
-func (b *bench) readTurn(r *reader, f *captureFile, least float64) (took []float64, err error) {
-	for sum := 0.0; len(took) == 0 || sum < least && len(took) < mostReadings; {
-		if err := f.touch(); err != nil {
-			return nil, err
-		}
-		one, err := b.read(r, f, nil, nil)
-		if err != nil {
-			return nil, err
-		}
-		took, sum = append(took, one), sum+one
-	}
-	return took, nil
-}
-
 func (r reading) time() string   { return fmt.Sprintf("%.3f s", r.seconds) }
 func (r reading) memory() string { return fmt.Sprintf("%.0f MB", float64(r.peak)/1e6) }
-
-// note tells how the time was found.
-func (r reading) note() string {
-	return fmt.Sprintf("median of %d, and %.3f s of the first in each turn", r.n, r.first)
-}
 
 // peakTarget is the bound on memory, in bytes.
 const peakTarget = 64e6
@@ -326,9 +302,6 @@ type against struct {
 	target target
 }
 
-// leastTurn is how long a program reads in its turn at least, in seconds, where it is measured against others.
-const leastTurn = 0.5
-
 // decryptPart has all programs read a capture. The peaks of the first row's are shown.
 func (b *bench) decryptPart(spec captureSpec, text string, rows []against) error {
 	f, err := b.makeCapture(spec)
@@ -344,13 +317,13 @@ func (b *bench) decryptPart(spec captureSpec, text string, rows []against) error
 			}
 		}
 	}
-	all, err := b.readAll(f, size(b, leastTurn, 0), readers...)
+	all, err := b.readAll(f, b.runs, readers...)
 	if err != nil {
 		return err
 	}
 	for _, row := range rows {
 		ours, theirs := all[row.ours], all[row.theirs]
-		b.add(line{text, ours.time(), row.name, theirs.time(), ratio(theirs.seconds, ours.seconds), row.target, ours.note()})
+		b.add(line{text, ours.time(), row.name, theirs.time(), ratio(theirs.seconds, ours.seconds), row.target, ""})
 	}
 	ours, theirs := all[rows[0].ours], all[rows[0].theirs]
 	b.addPeak(text, ours)
@@ -437,7 +410,7 @@ func (b *bench) timeOf(spec captureSpec) (float64, error) {
 		return 0, err
 	}
 	defer f.remove()
-	r, err := b.readAll(f, 0, sightglassReader)
+	r, err := b.readAll(f, b.runs, sightglassReader)
 	if err != nil {
 		return 0, err
 	}
