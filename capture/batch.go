@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sync/atomic"
 
-	"github.com/sightglass/sightglass/capture/decap"
 	"github.com/sightglass/sightglass/capture/reassembly"
 )
 
@@ -31,17 +30,9 @@ const (
 
 // item is one thing for one worker to do. It is small, as all of them go from one processor to another.
 type item struct {
-	n        uint64 // number of the packet
-	time     int64  // of the events
-	clock    int64  // for what is waited for
-	data     []byte
-	missing  int32
-	seq, ack uint32
-	origin   int32 // of the batch's
-	next     int32 // of the same worker's; -1: none
-	flags    decap.Flags
-	dir      uint8
-	kind     itemKind
+	segment
+	next int32 // of the same worker's; -1: none
+	kind itemKind
 }
 
 // origin is whose a packet is, and where it came by.
@@ -54,19 +45,11 @@ type origin struct {
 // segment is a packet's TCP segment, as a tracker takes it.
 type segment struct {
 	*origin
-	n     uint64
-	time  int64
-	clock int64
-	dir   uint8
+	n     uint64 // number of the packet
+	time  int64  // of the events
+	clock int64  // for what is waited for
 	seg   reassembly.Segment
-}
-
-// segment puts together what a worker's item says.
-func (b *batch) segment(it *item, s *segment) {
-	s.origin = &b.origins[it.origin]
-	s.n, s.time, s.clock, s.dir = it.n, it.time, it.clock, it.dir
-	s.seg.Seq, s.seg.Ack, s.seg.Flags = it.seq, it.ack, it.flags
-	s.seg.Data, s.seg.Missing = it.data, int(it.missing)
+	dir   uint8
 }
 
 // pressure says how much less is kept of each flow, as powers of two.

@@ -68,7 +68,7 @@ func (f *feeder) run(ctx context.Context) {
 	}
 	b := f.take()
 	for i := range f.workers {
-		*b.next() = item{kind: itemFinish, n: f.n + 1, time: f.clock.now, clock: f.clock.now}
+		*b.next() = item{kind: itemFinish, segment: segment{n: f.n + 1, time: f.clock.now, clock: f.clock.now}}
 		b.add(i)
 	}
 	f.give(b)
@@ -211,8 +211,8 @@ func (f *feeder) packet(b *batch, p *pcapng.Packet) {
 	// Field by field: a copy of what was just put together would wait for the processor to write it.
 	it, s := b.next(), &f.seg
 	it.kind, it.n, it.time, it.clock, it.dir = itemPacket, f.n, at, f.clock.now, uint8(dir)
-	it.seq, it.ack, it.flags, it.data, it.missing = s.Seq, s.Ack, s.Flags, s.Payload, int32(s.Missing)
-	it.origin = int32(len(b.origins) - 1)
+	it.seg.Seq, it.seg.Ack, it.seg.Flags, it.seg.Data, it.seg.Missing = s.Seq, s.Ack, s.Flags, s.Payload, s.Missing
+	it.origin = &b.origins[len(b.origins)-1]
 	b.add(f.worker)
 }
 
@@ -246,7 +246,7 @@ func (f *feeder) tick(b *batch) {
 		return
 	}
 	for i := range f.workers {
-		*b.next() = item{kind: itemTick, n: f.n, time: f.clock.now, clock: f.clock.now}
+		*b.next() = item{kind: itemTick, segment: segment{n: f.n, time: f.clock.now, clock: f.clock.now}}
 		b.add(i)
 	}
 }

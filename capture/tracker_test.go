@@ -226,15 +226,14 @@ func TestWorkerGoesOn(t *testing.T) {
 	const flows, segments = 8, 3
 	for i := range flows * segments {
 		seg := decap.Segment{Src: decap.Addr{Low: uint64(i % flows)}, Dst: decap.Addr{Low: 99}, SrcPort: 40000, DstPort: 443}
-		var key flowKey
 		it := b.next()
-		*it = item{n: uint64(i + 1), seq: uint32(i / flows), dir: uint8(key.set(&seg)), origin: int32(len(b.origins))}
-		if it.seq == 0 {
-			it.flags = decap.SYN
+		*it = item{segment: segment{origin: new(origin), n: uint64(i + 1)}}
+		it.dir = uint8(it.key.set(&seg))
+		if it.seg.Seq = uint32(i / flows); it.seg.Seq == 0 {
+			it.seg.Flags = decap.SYN
 		} else {
-			it.data = []byte("x")
+			it.seg.Data = []byte("x")
 		}
-		b.origins = append(b.origins, origin{key: key})
 		b.add(0)
 	}
 	g.open(b, 0)

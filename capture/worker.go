@@ -9,7 +9,6 @@ type worker struct {
 	rec   recorder
 	gate  *gate
 	batch *batch
-	seg   segment // scratch
 	in    chan *batch
 }
 
@@ -58,8 +57,7 @@ func (w *worker) items(b *batch, p *part, i int32) (next int32) {
 		}
 		switch it.kind {
 		case itemPacket:
-			b.segment(it, &w.seg)
-			w.t.packet(&w.seg)
+			w.t.packet(&it.segment)
 		case itemTick:
 			w.t.tick(it.n, it.clock)
 		case itemFinish:

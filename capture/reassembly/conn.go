@@ -31,6 +31,7 @@ type Conn struct {
 	count uint32 // packets
 	now   int64
 	cand  candidate
+	calm  bool // both directions are under way, and nothing waits
 }
 
 // mark is a point in the life of a connection.
@@ -100,6 +101,38 @@ func (h *half) place(seq uint32) int64 {
 // Packet takes the next segment of a direction, as captured at now, and delivers what is in order
 // because of it. It copies what it keeps of s.Data.
 func (c *Conn) Packet(dir int, s *Segment, now int64, p *Pool, to Stream) {
+	if c.calm && c.common(dir, s, now, to) {
+		return
+	}
+	c.packet(dir, s, now, p, to)
+	c.calm = c.half[0].calm() && c.half[1].calm()
+}
+
+// common takes what nearly all segments are while nothing waits, the next bytes or none, in a third of the time. It reports
+// whether s is one.
+func (c *Conn) common(dir int, s *Segment, now int64, to Stream) bool {
+	h, peer := &c.half[dir], &c.half[1-dir]
+	ahead := int32(s.Ack - uint32(peer.next))
+	if s.Flags&^decap.PSH != decap.ACK || s.Missing != 0 || ahead > 0 || len(s.Data) > 0 && s.Seq != uint32(h.next) {
+		return false
+	}
+	c.count++
+	c.now = now
+	peer.acked = max(peer.acked, peer.next+int64(ahead))
+	if len(s.Data) > 0 {
+		h.next += int64(len(s.Data))
+		h.since = mark{c.count, now}
+		h.overAt = h.since
+		to.Data(dir, s.Data)
+	}
+	return true
+}
+
+// calm reports whether a direction is under way, and nothing of it waits.
+func (h *half) calm() bool { return h.synced && h.seen && !h.closed && !h.pending() }
+
+// packet is Packet for all segments.
+func (c *Conn) packet(dir int, s *Segment, now int64, p *Pool, to Stream) {
 	c.count++
 	c.now = now
 	h, peer := &c.half[dir], &c.half[1-dir]
@@ -288,10 +321,10 @@ func (h *half) pending() bool {
 }
 
 // Pending reports whether something is held, so that Tick has to be called as time goes on.
-func (c *Conn) Pending() bool { return c.half[0].pending() || c.half[1].pending() }
+func (c *Conn) Pending() bool { return !c.calm && (c.half[0].pending() || c.half[1].pending()) }
 
 // Ended reports whether both directions have ended.
-func (c *Conn) Ended() bool { return c.half[0].closed && c.half[1].closed }
+func (c *Conn) Ended() bool { return !c.calm && c.half[0].closed && c.half[1].closed }
 
 // WasReset reports whether either side broke the connection.
 func (c *Conn) WasReset() bool { return c.half[0].reset || c.half[1].reset }

@@ -4,6 +4,7 @@ package reassembly
 
 import (
 	"bytes"
+	"reflect"
 	"testing"
 
 	"github.com/sightglass/sightglass/capture/decap"
@@ -389,6 +390,34 @@ func TestBelongs(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The short way for common segments comes to the same as the long one, and is taken.
+func TestCommonSegments(t *testing.T) {
+	each(t, 60, func(t *testing.T, seed uint64) {
+		m := newModel(seed, 20_000).run(300)
+		if seed%2 == 1 {
+			m.lose(50).reorder(3)
+		}
+		var c, slow Conn
+		p, q := NewPool(DefaultLimits()), NewPool(DefaultLimits())
+		g, h := &got{t: t}, &got{t: t}
+		common := 0
+		for i, s := range m.packets {
+			calm := c.calm
+			c.Packet(s.dir, &s.seg, int64(i)*1000, p, g)
+			slow.packet(s.dir, &s.seg, int64(i)*1000, q, h)
+			if calm && c.calm {
+				common++
+			}
+			if !alike(&c, &slow) || !reflect.DeepEqual(g, h) {
+				t.Fatalf("after packet %d:\n%+v\n%+v", i, c, slow)
+			}
+		}
+		if seed%2 == 0 && common < len(m.packets)/2 {
+			t.Errorf("%d common segments of %d", common, len(m.packets))
+		}
+	})
 }
 
 // In order, nothing is copied and nothing allocated.

@@ -29,6 +29,13 @@ const maxReordered = 1 << 20
 // challenge (RFC 9293, Section 3.10.7.4). It does when the connection had ended, or when the other
 // side agrees to it.
 func (c *Conn) Belongs(dir int, s *Segment) Belonging {
+	if !c.cand.set && s.Flags&decap.SYN == 0 {
+		return Same
+	}
+	return c.belongs(dir, s)
+}
+
+func (c *Conn) belongs(dir int, s *Segment) Belonging {
 	if s.Flags&decap.SYN == 0 || s.Flags&decap.RST != 0 {
 		return c.belongsData(dir, s)
 	}

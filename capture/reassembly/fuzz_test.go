@@ -49,8 +49,8 @@ func (k *checked) Fin(dir int) {
 
 func (k *checked) Reset(dir int) { k.done[dir] = true }
 
-// FuzzConn takes any segments: 8 bytes each. What is delivered is the streams', once and in order,
-// and what is held is bounded.
+// FuzzConn takes any segments: 8 bytes each. What is delivered is the streams', once and in order, what is held is
+// bounded, and the short way for common segments comes to the same as the long one.
 func FuzzConn(f *testing.F) {
 	f.Add([]byte{})
 	f.Add([]byte{0, 2, 0, 0, 0, 0, 0, 0, 1, 18, 0, 0, 0, 1, 0, 0, 0, 16, 0, 1, 0, 1, 30, 0, 0, 17, 0, 31, 0, 1, 5, 0})
@@ -70,9 +70,10 @@ func FuzzConn(f *testing.F) {
 		limits := Limits{
 			Bytes: 16 << 10, Segments: 20, ReorderPackets: 8, ReorderTime: 1000, HolePackets: 64, HoleTime: 5000,
 		}
-		p := NewPool(limits)
-		var c Conn
+		p, q := NewPool(limits), NewPool(limits)
+		var c, slow Conn // slow has no short way
 		k := &checked{t: t, c: &c}
+		l := &checked{t: t, c: &slow}
 		isn := [2]uint32{0xffffff00, 0x7fffff80}
 		now := int64(0)
 		for ; len(in) >= 8; in = in[8:] {
@@ -93,8 +94,15 @@ func FuzzConn(f *testing.F) {
 				c.Drop(p)
 				c = Conn{}
 				k = &checked{t: t, c: &c}
+				slow.Drop(q)
+				slow = Conn{}
+				l = &checked{t: t, c: &slow}
 			}
 			c.Packet(dir, &s, now, p, k)
+			slow.packet(dir, &s, now, q, l)
+			if !alike(&c, &slow) || k.n != l.n || k.done != l.done {
+				t.Fatalf("the short way led elsewhere:\n%+v\n%+v", c, slow)
+			}
 			if c.Held() > limits.Bytes || c.Held() != p.Held || c.Held() < 0 {
 				t.Fatalf("%d bytes held of %d, in the pool %d", c.Held(), limits.Bytes, p.Held)
 			}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"testing"
 
 	"github.com/sightglass/sightglass/capture/decap"
@@ -289,4 +290,11 @@ func each(t *testing.T, n int, f func(t *testing.T, seed uint64)) {
 	for seed := range n {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { f(t, uint64(seed)) })
 	}
+}
+
+// alike reports whether two connections are the same, but for how their segments were taken.
+func alike(a, b *Conn) bool {
+	x, y := *a, *b
+	x.calm, y.calm, x.cand, y.cand = false, false, candidate{}, candidate{}
+	return reflect.DeepEqual(x, y) && a.Pending() == b.Pending() && a.Ended() == b.Ended()
 }

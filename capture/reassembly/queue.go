@@ -103,6 +103,7 @@ func (h *half) dropBefore(off int64, p *Pool) {
 
 // Drop gives all memory back, and delivers nothing more.
 func (c *Conn) Drop(p *Pool) {
+	c.calm = false
 	for i := range c.half {
 		h := &c.half[i]
 		for len(h.queue) > 0 {
