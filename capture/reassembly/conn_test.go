@@ -410,9 +410,12 @@ func TestCommonSegments(t *testing.T) {
 			if calm && c.calm {
 				common++
 			}
-			if !alike(&c, &slow) || !reflect.DeepEqual(g, h) {
+			if !alike(&c, &slow) {
 				t.Fatalf("after packet %d:\n%+v\n%+v", i, c, slow)
 			}
+		}
+		if !reflect.DeepEqual(g, h) {
+			t.Error("something else was delivered")
 		}
 		if seed%2 == 0 && common < len(m.packets)/2 {
 			t.Errorf("%d common segments of %d", common, len(m.packets))
