@@ -161,6 +161,7 @@ func (d *decryption) merge(f *feeder, handler session.Handler, g *gate) {
 			d.o.Progress(b.read, total)
 		}
 		f.free <- b
+		handOver()
 	}
 }
 

@@ -152,6 +152,7 @@ func (f *feeder) give(b *batch) {
 		}
 	}
 	f.ordered <- b
+	handOver()
 }
 
 // fill reads packets into a batch until its buffer or its items are used up.

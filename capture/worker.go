@@ -30,6 +30,7 @@ func newWorker(id int, o *Options, bounds Bounds, g *gate) *worker {
 func (w *worker) run() {
 	for b := range w.in {
 		w.work(b)
+		handOver()
 	}
 }
 
