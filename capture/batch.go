@@ -59,6 +59,7 @@ type pressure struct{ held, flows uint8 }
 type batch struct {
 	buf      []byte // the packets
 	items    []item
+	copied   bool // some have payloads of their own
 	origins  []origin
 	parts    []part // one for each worker
 	pressure pressure
@@ -106,7 +107,10 @@ func (b *batch) room(n int) []byte {
 
 // reset makes the batch empty.
 func (b *batch) reset() {
-	clear(b.items) // what fragments were put together in
+	if b.copied {
+		clear(b.items) // to write to all takes time: other processors have read them
+		b.copied = false
+	}
 	b.items = b.items[:0]
 	clear(b.origins)
 	b.origins = b.origins[:0]

@@ -214,6 +214,7 @@ func (f *feeder) packet(b *batch, p *pcapng.Packet) {
 	it.kind, it.n, it.time, it.clock, it.dir = itemPacket, f.n, at, f.clock.now, uint8(dir)
 	it.seg.Seq, it.seg.Ack, it.seg.Flags, it.seg.Data, it.seg.Missing = s.Seq, s.Ack, s.Flags, s.Payload, s.Missing
 	it.origin = &b.origins[len(b.origins)-1]
+	b.copied = b.copied || s.Copied
 	b.add(f.worker)
 }
 

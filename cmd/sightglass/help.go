@@ -15,11 +15,13 @@ const groupKey = "group"
 
 // inGroup puts flags that were added by add under a heading.
 func inGroup(flags *pflag.FlagSet, heading string, add func()) {
-	before := map[string]bool{}
-	flags.VisitAll(func(f *pflag.Flag) { before[f.Name] = true })
+	defer func(sorted bool) { flags.SortFlags = sorted }(flags.SortFlags)
+	flags.SortFlags = false // in the order of their coming, which takes no sorting at each start
+	before := 0
+	flags.VisitAll(func(*pflag.Flag) { before++ })
 	add()
 	flags.VisitAll(func(f *pflag.Flag) {
-		if !before[f.Name] {
+		if before--; before < 0 {
 			f.Annotations = map[string][]string{groupKey: {heading}}
 		}
 	})
