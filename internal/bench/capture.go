@@ -11,7 +11,6 @@ import (
 
 	"github.com/sightglass/sightglass/handshake"
 	"github.com/sightglass/sightglass/internal/forge"
-	"golang.org/x/sys/unix"
 )
 
 // captureSpec says what is in a capture file.
@@ -37,16 +36,6 @@ type captureFile struct {
 }
 
 func (f *captureFile) remove() { _ = os.Remove(f.path) }
-
-// dropCached has a file that was written read from the disk again. In memory, what was written stands in single pages, wherever
-// there were some; what is read in order stands in larger pieces, as captures do that were not made a moment ago. By
-// chance the former takes one to three times as long to read, again and again.
-func dropCached(w *os.File) error {
-	if err := w.Sync(); err != nil {
-		return err
-	}
-	return unix.Fadvise(int(w.Fd()), 0, 0, unix.FADV_DONTNEED)
-}
 
 // touch reads the file through twice, so that whoever reads it next finds it in memory that was used a moment ago:
 // on a virtual machine other memory may be slow.
@@ -102,7 +91,7 @@ func (b *bench) makeCapture(spec captureSpec) (*captureFile, error) {
 		}
 	}
 	file.sums, file.size = c.sums, c.size
-	if err := errors.Join(c.end(), dropCached(w), w.Close()); err != nil {
+	if err := errors.Join(c.end(), w.Close()); err != nil {
 		return nil, fmt.Errorf("%s: %w", file.path, err)
 	}
 	return file, b.ctx.Err()
