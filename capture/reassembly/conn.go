@@ -108,7 +108,7 @@ func (c *Conn) Packet(dir int, s *Segment, now int64, p *Pool, to Stream) {
 	c.calm = c.half[0].calm() && c.half[1].calm()
 }
 
-// common takes what nearly all segments are while nothing waits, the next bytes or none, in a third of the time. It reports
+// common takes what nearly all segments are while nothing waits, the next bytes or none, in less than half the time. It reports
 // whether s is one.
 func (c *Conn) common(dir int, s *Segment, now int64, to Stream) bool {
 	h, peer := &c.half[dir], &c.half[1-dir]

@@ -229,7 +229,7 @@ func (c *child) watchPeak(stop <-chan struct{}) <-chan int64 {
 }
 
 // readAll has each program read a file in turn, again and again, and returns the medians.
-func (b *bench) readAll(f *captureFile, runs int, readers ...*reader) (map[*reader]reading, error) {
+func (b *bench) readAll(f *captureFile, readers ...*reader) (map[*reader]reading, error) {
 	all := make(map[*reader]reading)
 	for _, r := range readers {
 		peak, err := b.verify(r, f)
@@ -240,7 +240,7 @@ func (b *bench) readAll(f *captureFile, runs int, readers ...*reader) (map[*read
 	}
 	unix.Sync() // the kernel shall not write files to the disk meanwhile
 	seconds := make(map[*reader][]float64)
-	for round := range runs {
+	for round := range b.runs {
 		for _, r := range inTurn(round, readers) {
 			if err := f.touch(); err != nil {
 				return nil, err
@@ -317,7 +317,7 @@ func (b *bench) decryptPart(spec captureSpec, text string, rows []against) error
 			}
 		}
 	}
-	all, err := b.readAll(f, b.runs, readers...)
+	all, err := b.readAll(f, readers...)
 	if err != nil {
 		return err
 	}
@@ -410,7 +410,7 @@ func (b *bench) timeOf(spec captureSpec) (float64, error) {
 		return 0, err
 	}
 	defer f.remove()
-	r, err := b.readAll(f, b.runs, sightglassReader)
+	r, err := b.readAll(f, sightglassReader)
 	if err != nil {
 		return 0, err
 	}
