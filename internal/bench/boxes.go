@@ -42,6 +42,9 @@ const digestFile = "digest"
 // startSightglass starts the program under test, transparent, writing EVE, as it would be run.
 func startSightglass(b *bench) (*child, error) {
 	l := b.lab
+	if err := l.unsteer(); err != nil {
+		return nil, err
+	}
 	out, err := os.Create(l.file("eve.json"))
 	if err != nil {
 		return nil, err
@@ -146,11 +149,9 @@ func startHAProxy(way int, config string) func(*bench) (*child, error) {
 }
 
 // steerScript leads what goes a way to a transparent listener.
-const steerScript = `set -e
+const steerScript = unsteerScript + `
 nft -f - <<END
-table ip bench@WAY@
-delete table ip bench@WAY@
-table ip bench@WAY@ {
+table ip bench {
   chain pre {
     type filter hook prerouting priority mangle; policy accept;
     meta l4proto tcp socket transparent 1 meta mark set 1 accept
@@ -158,13 +159,29 @@ table ip bench@WAY@ {
   }
 }
 END
-ip rule list | grep -q 'fwmark 0x1 lookup 100' || ip rule add fwmark 1 lookup 100
-ip route replace local 0.0.0.0/0 dev lo table 100
+ip rule add fwmark 1 lookup 100
+ip route add local 0.0.0.0/0 dev lo table 100
+`
+
+// unsteerScript takes that back, if there is something: no program's packets shall pass the rules of one that ran before.
+const unsteerScript = `set -e
+nft -f - <<END
+table ip bench
+delete table ip bench
+END
+ip rule del fwmark 1 lookup 100 2>/dev/null || :
+ip route flush table 100 2>/dev/null || :
 `
 
 func (l *lab) steer(way int, listener uint16) error {
-	script := strings.NewReplacer("@WAY@", fmt.Sprint(way), "@LINK@", nettest.BoxClientLink, "@PORTS@", ports(way),
-		"@LISTENER@", fmt.Sprint(listener)).Replace(steerScript)
+	return l.script(strings.NewReplacer("@LINK@", nettest.BoxClientLink, "@PORTS@", ports(way), "@LISTENER@", fmt.Sprint(listener)).
+		Replace(steerScript))
+}
+
+func (l *lab) unsteer() error { return l.script(unsteerScript) }
+
+// script runs a script in the box.
+func (l *lab) script(script string) error {
 	c, err := l.start(l.Box, 10*time.Second, exec.Command("sh", "-c", script))
 	if err != nil {
 		return err
