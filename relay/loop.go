@@ -189,6 +189,7 @@ func (l *loop) run(failed context.CancelCauseFunc) {
 	events := make([]unix.EpollEvent, 128)
 	for !l.finished() {
 		l.priority.follow()
+		from := time.Now() // it works: to look at the sockets is idle only where they have nothing to tell
 		n, err := l.wait(events)
 		if err != nil {
 			failed(fmt.Errorf("relay: %w", os.NewSyscallError("epoll_wait", err)))
@@ -198,6 +199,9 @@ func (l *loop) run(failed context.CancelCauseFunc) {
 		}
 		l.priority.raise()
 		begun := time.Now()
+		if l.idled {
+			from = begun
+		}
 		if err := l.round(events[:n], begun); err != nil {
 			failed(err)
 		}
@@ -206,7 +210,7 @@ func (l *loop) run(failed context.CancelCauseFunc) {
 		if l.pressed(now) && !(l.busy && l.chore.Spare(now) && l.rouse()) {
 			l.press(now.Sub(begun))
 		}
-		l.worked += now.Sub(begun)
+		l.worked += now.Sub(from)
 		l.weigh(now)
 		l.giveTurn(now)
 	}
@@ -290,6 +294,7 @@ func (l *loop) rouse() bool {
 // something is to be done without.
 func (l *loop) wait(events []unix.EpollEvent) (int, error) {
 	var before time.Time // when the last moment was passed
+	l.idled = false
 	for {
 		n, err := sock.Events(l.epoll, events)
 		if n > 0 || err != nil {
@@ -298,6 +303,7 @@ func (l *loop) wait(events []unix.EpollEvent) (int, error) {
 		if l.called() || l.patience(time.Time{}) == 0 {
 			return 0, nil
 		}
+		l.idled = true
 		now := time.Now()
 		if !before.IsZero() {
 			l.passed(before, now)

@@ -8,16 +8,17 @@ import (
 )
 
 // One loop carries all, as long as it has time left: each of two would have less to do at a time, be woken more often for it, and
-// wake the peers more often. A loop that works for more than busyPercent of a span shares in the next what it carries, with loops that
-// have less to do.
+// wake the peers more often. A loop that works for more than busyPercent of a span, which is all the time but for accidents, shares
+// in the next what it carries, with loops that have less to do.
 const (
-	busyPercent = 90
-	busySpan    = 10 * time.Millisecond
+	busyPercent = 97
+	busySpan    = 30 * time.Millisecond
 )
 
 // workload is how much of its time a loop works.
 type workload struct {
 	worked time.Duration // in the span that began, but for the chore in moments to spare
+	idled  bool          // before this round: the sockets had nothing to tell at once
 	since  time.Time
 	busy   bool // in the one before
 }

@@ -3,6 +3,7 @@
 package relay
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"testing"
 	"time"
@@ -40,6 +41,37 @@ func TestWeigh(t *testing.T) {
 	w = workload{worked: most}
 	if w.weigh(now); w.busy {
 		t.Error("busy from the beginning")
+	}
+}
+
+// TestIdled: a loop idles where the sockets have nothing to tell, and not while it looks at them and they have.
+func TestIdled(t *testing.T) {
+	l := newLoops(t, 1, Config{})[0]
+	l.chore = noChore{}
+	events := make([]unix.EpollEvent, 1)
+	tell := func() {
+		if _, err := unix.Write(l.event, binary.NativeEndian.AppendUint64(nil, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		name string
+		set  func()
+		told int
+		want bool
+	}{
+		{"a descriptor tells something", tell, 1, false},
+		{"something was posted", func() { l.post(func() {}) }, 0, false},
+		{"nothing, until it is time for something", func() {
+			l.takeInbox()
+			l.askAt = time.Now().Add(time.Millisecond)
+		}, 0, true},
+		{"a descriptor again", tell, 1, false},
+	} {
+		test.set()
+		if n, err := l.wait(events); n != test.told || err != nil || l.idled != test.want {
+			t.Errorf("%s: %d events, idled %v, error %v", test.name, n, l.idled, err)
+		}
 	}
 }
 
