@@ -33,6 +33,7 @@ type negotiation struct {
 	secret   *rsakex.Secret  // of the full handshake, or of the session that is resumed
 	trials   []trial         // one for each key, when no certificate says which
 	resumed  *rsakex.Session
+	late     *rsakex.Secret  // when it has settled, a session that was not known is looked up again
 	ticket   []byte          // that the server just gave
 	promised *rsakex.Session // what was put into the store last
 
@@ -228,7 +229,7 @@ func (s *Session) newSessionTicket(n *negotiation, m handshake.Message) {
 		s.malformed(m, err)
 		return
 	}
-	if !n.full && !n.abbreviated && !n.judged {
+	if !n.full && !n.abbreviated && !n.judged && s.cfg.LateSessions == nil { // or it is resumed with the ChangeCipherSpec
 		s.resume(n)
 	}
 	n.ticket = bytes.Clone(t.Ticket)

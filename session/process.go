@@ -224,6 +224,10 @@ func (s *Session) ready(d *direction, typ handshake.ContentType, rec []byte) boo
 	case n.server == nil:
 		return true // changeCipherSpec says what is wrong with it
 	case d.side == handshake.Server && !n.full && !n.abbreviated && n.secret == nil && n.trials == nil:
+		if s.sessionIsLate(n) {
+			s.waiting = n.late
+			return false
+		}
 		s.resume(n)
 		if d.mode == modeOff || d.mode == modeRest {
 			return true

@@ -70,9 +70,13 @@ func (s *Session) enqueue(q queued) {
 	limit := 2 * orDefault(s.cfg.MaxBacklog, DefaultMaxBacklog)
 	// A record's place in the queue costs memory too, however small the record is.
 	if s.queueSize+64*len(s.queue) > limit {
-		if s.waitsLog {
+		switch {
+		case s.waitsLog:
 			s.fail(s.unlogged, s.unloggedDetail)
-		} else {
+		case s.awaitsSession():
+			s.impatient = true
+			s.drain()
+		default:
 			s.fail(Overload, "too much came while the private key was at work")
 		}
 	}

@@ -26,6 +26,25 @@ func (s *Session) resume(n *negotiation) {
 	s.judge(CauseNone, "")
 }
 
+// sessionIsLate reports whether the session that a handshake resumes is not known, but may be soon.
+func (s *Session) sessionIsLate(n *negotiation) bool {
+	if s.cfg.LateSessions == nil || s.impatient || n.judged {
+		return false
+	}
+	if n.late == nil {
+		if session, _ := s.resumable(n); session != nil {
+			return false
+		}
+		n.late = s.cfg.LateSessions()
+	}
+	return n.late != nil && !n.late.Ready()
+}
+
+// awaitsSession reports whether a session that is not known is waited for.
+func (s *Session) awaitsSession() bool {
+	return s.waiting != nil && s.neg != nil && s.waiting == s.neg.late
+}
+
 // resumable finds the session in the store. A client that offers a ticket may add a session ID of
 // its own making, so the ticket comes first (RFC 5077, Section 3.4).
 func (s *Session) resumable(n *negotiation) (*rsakex.Session, Resumption) {

@@ -43,6 +43,10 @@ type Config struct {
 	// BeforeResume, if set, is called before a session is looked up in Store. A feed that reads
 	// several flows at once waits in it for those whose bytes came earlier.
 	BeforeResume func()
+	// LateSessions, if set, is called when a session is not in Store, by a feed that may be about to
+	// read the flow which puts it there. It is looked up again when the secret that LateSessions returns
+	// has settled, however that is, or when too much has come; nil: not again.
+	LateSessions func() *rsakex.Secret
 
 	// MatchPublicKey compares the public key of the presented certificate, not the whole leaf.
 	MatchPublicKey bool
@@ -89,6 +93,7 @@ type Session struct {
 
 	// What waits for a secret.
 	waiting        *rsakex.Secret
+	impatient      bool // for a session that is not known: it is not waited for
 	waitsLog       bool // a growing key log, without which:
 	unlogged       Cause
 	unloggedDetail string
@@ -232,7 +237,8 @@ func (s *Session) finish() {
 			s.endHunt(d)
 		}
 	}
-	if s.waitsLog {
+	s.impatient = true
+	if s.waitsLog || s.awaitsSession() {
 		s.drain()
 	}
 	switch {
