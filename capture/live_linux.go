@@ -3,11 +3,46 @@
 package capture
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"github.com/sightglass/sightglass/rsakex"
 	"github.com/sightglass/sightglass/session"
 )
+
+// lateSessions has a flow that resumes a session which nobody knows look again a tick or two later. A socket hands over what it
+// captured in blocks, and the flow that began the session may be in one of another socket that comes later.
+type lateSessions struct {
+	mu         sync.Mutex
+	young, old lateSession
+}
+
+// lateSession is what all flows of one tick wait for.
+type lateSession struct {
+	secret *rsakex.Secret // of no session
+	settle func(master []byte, err error)
+}
+
+// await returns what settles after more than a tick.
+func (l *lateSessions) await() *rsakex.Secret {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.young.secret == nil {
+		l.young.secret, l.young.settle = rsakex.NewSecret()
+	}
+	return l.young.secret
+}
+
+// tick has those look again who have waited for more than a tick. No shard is locked.
+func (l *lateSessions) tick() {
+	l.mu.Lock()
+	due := l.old
+	l.old, l.young = l.young, lateSession{}
+	l.mu.Unlock()
+	if due.secret != nil {
+		due.settle(nil, nil)
+	}
+}
 
 // fed looks after a flow whose session was fed, or went on: it may wait for the private key, or be
 // one that cannot be read. The shard is locked.

@@ -35,6 +35,7 @@ type Sniffer struct {
 	ids     atomic.Uint64
 	shunted atomic.Uint64
 	queued  atomic.Int64 // bytes that wait for the private key
+	late    lateSessions
 	copy    *pcapng.Live // nil: no copy is asked for
 }
 
@@ -116,6 +117,9 @@ func (s *Sniffer) newShard() *shard {
 	cfg.Handler = s.o.Select.handler(cfg.Handler)
 	if cfg.MaxBacklog == 0 {
 		cfg.MaxBacklog = flowQueued
+	}
+	if len(s.readers) > 1 {
+		cfg.LateSessions = s.late.await
 	}
 	sh := &shard{t: newTracker(&cfg, s.o.Bounds)}
 	make := sh.t.newEngine
@@ -199,6 +203,7 @@ func (s *Sniffer) tick(done <-chan struct{}) {
 			return
 		case <-ticker.C:
 		}
+		s.late.tick()
 		held, open := 0, 0
 		now := time.Now().UnixNano() - behind
 		for _, sh := range s.shards {

@@ -73,17 +73,24 @@ func (k *tracked) give(ps ...packet) {
 	for _, p := range ps {
 		k.n++
 		k.clock += 1000
-		seg := decap.Segment{
-			Src: decap.AddrFrom16(p.src.Addr().As16()), Dst: decap.AddrFrom16(p.dst.Addr().As16()), SrcPort: p.src.Port(), DstPort: p.dst.Port(),
-		}
-		it := segment{origin: new(origin), n: k.n, time: k.clock, clock: k.clock}
-		it.dir = uint8(it.key.set(&seg))
-		it.seg = reassembly.Segment{Seq: p.seq, Ack: p.ack, Flags: decap.Flags(p.flags), Data: p.data}
+		it := p.segment()
+		it.n, it.time, it.clock = k.n, k.clock, k.clock
 		func() {
 			defer k.guard()
-			k.packet(&it)
+			k.packet(it)
 		}()
 	}
+}
+
+// segment returns the packet as a tracker takes it, but for its time.
+func (p *packet) segment() *segment {
+	seg := decap.Segment{
+		Src: decap.AddrFrom16(p.src.Addr().As16()), Dst: decap.AddrFrom16(p.dst.Addr().As16()), SrcPort: p.src.Port(), DstPort: p.dst.Port(),
+	}
+	it := &segment{origin: new(origin)}
+	it.dir = uint8(it.key.set(&seg))
+	it.seg = reassembly.Segment{Seq: p.seq, Ack: p.ack, Flags: decap.Flags(p.flags), Data: p.data}
+	return it
 }
 
 // later lets time pass.
