@@ -9,6 +9,7 @@ import (
 
 	"github.com/sightglass/sightglass/handshake"
 	"github.com/sightglass/sightglass/internal/forge"
+	"github.com/sightglass/sightglass/rsakex"
 )
 
 // script codes segments as bytes: a byte for the side, two for the length, the data.
@@ -46,6 +47,11 @@ func seeds(f *testing.F) {
 		f.Add(script(c.Segments), uint32(0), byte(0))
 		f.Add(script(c.Segments), uint32(300), byte(1))
 		o.V2Hello, o.EMS, o.Version, o.Ticket = true, false, handshake.SSL30, nil
+		resumed := options(handshake.TLS12, id)
+		resumed.Resume, resumed.Ticket = c.State(true), []byte("a new one")
+		again := forge.New(resumed)
+		again.Send(handshake.Server, []byte("answer"))
+		f.Add(script(again.Segments), uint32(1<<20), byte(0x40))
 		if id != rsaAES128GCM {
 			f.Add(script(forge.New(o).Segments), uint32(90), byte(2))
 		}
@@ -110,7 +116,13 @@ func FuzzWatch(f *testing.F) {
 		segments := unscript(data)
 		var stories [2]string
 		for i, cut := range []func(int) int{whole, func(n int) int { return min(n, 5) }} {
-			g := newRig(t, nil)
+			g := newRig(t, func(c *Config) {
+				if flip&0x40 != 0 {
+					never, _ := rsakex.NewSecret()
+					c.LateSessions = func() *rsakex.Secret { return never }
+					c.MaxBacklog = 1 << 10
+				}
+			})
 			for k, s := range segments {
 				if flip&0x80 != 0 && k == int(at)%len(segments) {
 					g.Gap(s.Side, testStart, len(s.Data)+1)
