@@ -128,11 +128,7 @@ func FuzzWatch(f *testing.F) {
 					g.Gap(s.Side, testStart, len(s.Data)+1)
 					continue
 				}
-				for b := s.Data; len(b) > 0; {
-					n := cut(len(b))
-					g.Feed(s.Side, testStart, b[:n])
-					b = b[n:]
-				}
+				g.feed(s, cut)
 			}
 			flow := g.finish()
 			if (flow.Cause == CauseNone) != (flow.Outcome == OutcomeRead) {

@@ -392,8 +392,8 @@ func (s *Session) nextKeys(d *direction) []keysAhead {
 // once.
 func (s *Session) deriveBroken(n *negotiation) bool {
 	if n.secret == nil && n.trials == nil && !n.full && !n.abbreviated {
-		if session, _ := s.resumable(n); session != nil {
-			s.resume(n)
+		if session, way := s.resumable(n); session != nil {
+			s.resumeAs(n, session, way)
 		}
 	}
 	if n.secret != nil && !n.secret.Ready() {

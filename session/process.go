@@ -224,11 +224,12 @@ func (s *Session) ready(d *direction, typ handshake.ContentType, rec []byte) boo
 	case n.server == nil:
 		return true // changeCipherSpec says what is wrong with it
 	case d.side == handshake.Server && !n.full && !n.abbreviated && n.secret == nil && n.trials == nil:
-		if s.sessionIsLate(n) {
+		session, way := s.resumable(n)
+		if session == nil && s.sessionMayCome(n) {
 			s.waiting = n.late
 			return false
 		}
-		s.resume(n)
+		s.resumeAs(n, session, way)
 		if d.mode == modeOff || d.mode == modeRest {
 			return true
 		}

@@ -12,8 +12,13 @@ import (
 // resume is called when the server goes on without a certificate: the handshake is an abbreviated
 // one, by session ID (RFC 5246, Section 7.3) or by ticket (RFC 5077, Section 3.4).
 func (s *Session) resume(n *negotiation) {
-	n.abbreviated = true
 	session, way := s.resumable(n)
+	s.resumeAs(n, session, way)
+}
+
+// resumeAs is resume with what resumable found.
+func (s *Session) resumeAs(n *negotiation, session *rsakex.Session, way Resumption) {
+	n.abbreviated = true
 	s.flow.Resumed = way
 	if session == nil {
 		s.judge(SessionUnknown, "the session was begun out of sight")
@@ -26,15 +31,12 @@ func (s *Session) resume(n *negotiation) {
 	s.judge(CauseNone, "")
 }
 
-// sessionIsLate reports whether the session that a handshake resumes is not known, but may be soon.
-func (s *Session) sessionIsLate(n *negotiation) bool {
+// sessionMayCome reports whether a session that is not known may be soon.
+func (s *Session) sessionMayCome(n *negotiation) bool {
 	if s.cfg.LateSessions == nil || s.impatient || n.judged {
 		return false
 	}
 	if n.late == nil {
-		if session, _ := s.resumable(n); session != nil {
-			return false
-		}
 		n.late = s.cfg.LateSessions()
 	}
 	return n.late != nil && !n.late.Ready()

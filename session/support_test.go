@@ -156,6 +156,15 @@ func (g *rig) play(segments []forge.Segment) {
 	}
 }
 
+// feed feeds a segment, cut by the given function.
+func (g *rig) feed(s forge.Segment, cut func(int) int) {
+	for b := s.Data; len(b) > 0; {
+		n := cut(len(b))
+		g.Feed(s.Side, testStart, b[:n])
+		b = b[n:]
+	}
+}
+
 // finish ends the connection in order and returns its flow.
 func (g *rig) finish() *Flow {
 	g.CloseSide(handshake.Client, testStart)
