@@ -371,9 +371,9 @@ func (l *loop) passed(from, now time.Time) {
 }
 
 // Where handshakes are on their way, and others have wanted the processor lately, these are their peers, most likely: the chore
-// waits until they have not for a moment, but not for ever.
+// waits until no next step is expected, but not for ever.
 const (
-	choreApart = 500 * time.Microsecond
+	choreApart = 50 * time.Millisecond
 	choreWaits = 500 * time.Millisecond
 )
 
