@@ -195,7 +195,7 @@ func TestPass(t *testing.T) {
 	}
 }
 
-// TestChoreApart: amid handshakes the chore waits until nobody else has wanted the processor for a moment, or for long enough.
+// TestChoreApart: amid handshakes the chore waits until nobody else has wanted the processor for a while, or for long enough.
 func TestChoreApart(t *testing.T) {
 	const almost = -time.Nanosecond
 	for name, test := range map[string]struct {
