@@ -129,7 +129,7 @@ const (
 // Latencies are taken in many short rounds: one in which the host, or somebody else, had the processors says nothing of a box.
 const samplesARound = 400
 
-// latencyRounds is how many there are. At half load p99 swings the most from round to round: 17 told it to a sixth.
+// latencyRounds is how many there are. At half load p99 swings the most: the same program, measured twice with 26, differed by a sixth.
 func (b *bench) latencyRounds(rate float64) int {
 	rounds := 4*b.runs - 3
 	if rate > 0 {
